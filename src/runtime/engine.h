@@ -1,0 +1,120 @@
+// The engine as servers and command lines see it: submit requests, get events. The loop itself is in engine.cpp.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "sched/request.h"
+
+namespace xylem {
+
+// Order and meaning: shared/sglang.md 2.7. Ranges are checked by whoever parses them (server/schema); the engine trusts them.
+struct SamplingParams {
+  float temperature = 1.0f;          // < 1e-6: greedy, exact argmax, ties to the lower id
+  int top_k = -1;                    // <= 0: all
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float frequency_penalty = 0.0f;    // penalties count generated tokens only
+  float presence_penalty = 0.0f;
+  float repetition_penalty = 1.0f;
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  uint64_t seed = 0;                 // always set: random for requests that gave none
+};
+
+struct GenerateRequest {
+  RequestId id = 0;                  // from Engine::next_id()
+  std::vector<TokenId> prompt;
+  SamplingParams sampling;
+  int max_new_tokens = 128;
+  int min_new_tokens = 0;
+  std::vector<TokenId> stop_ids;     // EOS of the model included; empty under ignore_eos
+  int priority = 0;
+  uint64_t cache_key = 0;
+  bool logprobs = false;             // log-probability of every generated token
+  int top_logprobs = 0;              // and of the k best
+  std::vector<TokenId> logprob_ids;  // and of these
+  int prompt_logprobs_from = -1;     // >= 0: also of prompt tokens at positions > this
+};
+
+struct TokenLogprob {
+  TokenId token = -1;
+  float logprob = 0;
+  std::vector<std::pair<TokenId, float>> top;      // best first
+  std::vector<std::pair<TokenId, float>> chosen;   // of logprob_ids, in their order
+};
+
+struct EngineEvent {
+  RequestId id = 0;
+  TokenId token = -1;                 // -1: no token in this event
+  Finish finish = Finish::kNone;      // the last event of a request has another value
+  Error error;                        // for kError
+  int cached_tokens = 0;
+  std::optional<TokenLogprob> logprob;
+  std::vector<TokenLogprob> prompt_logprobs;   // with the first event, if asked for: positions from + 1 .. end
+};
+
+// Receives a request's events in order. Called on the engine thread: must only hand over, never block or throw.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(EngineEvent event) = 0;
+};
+
+// Everything a user may set; unset (0, -1 or empty) means: derived from the machine and the model, and printed at start.
+struct EngineConfig {
+  std::string model;                  // checkpoint folder
+  std::string device = "cpu";
+  std::string dtype = "auto";         // auto = bfloat16; float32: all activations float32
+  std::string load_format = "auto";   // auto = safetensors; dummy: random weights of the config's shapes
+  int threads = 0;                    // compute threads
+  int64_t kv_memory_bytes = 0;
+  int page_size = 0;                  // tokens: 16, 32, 64 or 128
+  int context_length = 0;
+  int chunked_prefill_size = 0;
+  int max_running_requests = 0;
+  int max_queued_requests = 0;
+  std::string schedule_policy = "fcfs";  // fcfs | lpm | priority
+  bool disable_radix_cache = false;
+  int pipeline_depth = 0;             // 1, or 2: plan the next step while one runs
+  bool progress = true;               // loading bar on a terminal
+};
+
+struct EngineInfo {                   // fixed after start
+  std::string model, architecture, model_type, dtype, device, isa;
+  int64_t vocab_size = 0, context_length = 0, parameters = 0;
+  int64_t weight_bytes = 0, kv_bytes = 0, max_total_tokens = 0;  // max_total_tokens: KV capacity of the full-attention group
+  int page_size = 0, chunked_prefill_size = 0, max_running_requests = 0, max_queued_requests = 0, threads = 0, pipeline_depth = 1;
+  std::string schedule_policy;
+  bool radix_cache = true;
+  double load_seconds = 0;
+};
+
+struct EngineStats {                  // a snapshot, any time
+  int running = 0, queued = 0;
+  int64_t used_tokens = 0, cached_tokens_evictable = 0;    // of the full-attention group
+  uint64_t steps = 0, prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, finished = 0, aborted = 0, preemptions = 0;
+  double gen_throughput = 0;          // tokens per second over the last seconds
+  double schedule_seconds = 0, forward_seconds = 0;        // totals
+};
+
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> create(const EngineConfig& config);
+  virtual ~Engine() = default;        // stops the loop; running requests get kAbort
+
+  virtual RequestId next_id() = 0;                                                           // any thread
+  // Any thread. kUnavailable when the queue is full (HTTP 503) or the engine is stopping. Events may come before it returns.
+  virtual Status submit(GenerateRequest request, std::shared_ptr<EventSink> sink) = 0;
+  virtual void cancel(RequestId id) = 0;   // any thread; the request ends with kAbort within a step; unknown ids are ignored
+  virtual bool flush_cache() = 0;          // any thread; waits for the loop. False when requests are running or queued
+  virtual void drain() = 0;                // refuse new requests, return when all running ones have ended
+  virtual const EngineInfo& info() const = 0;
+  virtual EngineStats stats() const = 0;   // any thread
+};
+
+}  // namespace xylem
