@@ -1,0 +1,48 @@
+// A device: memory, and ordered execution of op calls. It knows no op.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tensor/tensor.h"
+
+namespace xylem {
+
+enum class Dev : uint8_t { kRef, kCpu, kOpenCl };  // kRef: scalar references on host memory
+
+class Device {
+ public:
+  explicit Device(Dev kind) : kind_(kind) {}
+  virtual ~Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  Dev kind() const { return kind_; }
+  virtual void* alloc(size_t bytes) = 0;  // zeroed lazily by the system where it can be; null when there is no memory
+  virtual void free(void* p, size_t bytes) = 0;
+  virtual void sync() {}
+
+ private:
+  const Dev kind_;
+};
+
+// Owns bytes on one device.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device& d, size_t bytes) : device_(&d), data_(d.alloc(bytes)), bytes_(bytes) {}
+  Buffer(Buffer&& o) noexcept { swap(o); }
+  Buffer& operator=(Buffer&& o) noexcept { swap(o); return *this; }
+  ~Buffer() { if (data_) device_->free(data_, bytes_); }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  void swap(Buffer& o) { std::swap(device_, o.device_), std::swap(data_, o.data_), std::swap(bytes_, o.bytes_); }
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace xylem

@@ -1,0 +1,111 @@
+// An op call is a value: a trivially copyable struct of tensors and scalars with a name and a list of its tensors.
+// A kernel is one way to run it on one device. Capture, shadow checking, tracing and parity tests all use that value.
+#pragma once
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "device/device.h"
+
+namespace xylem {
+
+// fields(in, inout, out): calls each with the op's tensors. Optional tensors have null data.
+#define XYLEM_FIELDS(...)                              \
+  void fields(auto&& in, auto&& inout, auto&& out) {   \
+    (void)in, (void)inout, (void)out;                  \
+    __VA_ARGS__;                                       \
+  }
+
+// Among the kernels of a device that support a call, the one with the highest priority runs. References (Dev::kRef) also
+// serve the CPU device, below everything else.
+template <class A>
+struct Kernel {
+  Dev dev;
+  const char* name;
+  int priority;
+  bool (*supports)(const A&, const Device&);
+  void (*run)(const A&, Device&);
+  Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&));
+  static std::vector<const Kernel*>& all() {  // sorted by priority, highest first
+    static std::vector<const Kernel*> v;
+    return v;
+  }
+};
+
+// Every registered kernel by name, for `xylem devices --kernels`, the golden dump and forcing.
+struct KernelInfo { const char* op; const char* name; Dev dev; int priority; };
+std::vector<KernelInfo>& kernel_list();
+// XYLEM_KERNEL="op:name,op:name" forces kernels; null when this op is not forced. Read once.
+const char* forced_kernel(const char* op);
+[[noreturn]] void no_kernel(const char* op, Dev dev);
+
+template <class A>
+Kernel<A>::Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&))
+    : dev(d), name(n), priority(p), supports(s), run(r) {
+  auto& v = all();
+  auto it = v.begin();
+  while (it != v.end() && (*it)->priority >= p) ++it;
+  v.insert(it, this);
+  kernel_list().push_back({A::kName, n, d, p});
+}
+
+template <class A>
+const Kernel<A>& select_kernel(const A& a, const Device& d) {
+  static const char* const forced = forced_kernel(A::kName);
+  const Kernel<A>* best = nullptr;
+  for (const Kernel<A>* k : Kernel<A>::all()) {
+    if (k->dev != d.kind() && !(k->dev == Dev::kRef && d.kind() == Dev::kCpu)) continue;
+    if (forced && std::strcmp(forced, k->name) != 0) continue;
+    if (k->supports && !k->supports(a, d)) continue;
+    if (!best || (best->dev == Dev::kRef && k->dev != Dev::kRef)) best = k;
+  }
+  if (!best) no_kernel(A::kName, d.kind());
+  return *best;
+}
+
+// One bound op call: everything a replay needs.
+struct Launch {
+  static constexpr size_t kMaxArgs = 1280;
+  const char* op;
+  const char* kernel;
+  void (*thunk)(const Launch&, Device&);
+  const void* k;
+  alignas(16) std::byte args[kMaxArgs];
+};
+using Plan = std::vector<Launch>;
+
+template <class A>
+Launch bind(const Kernel<A>& k, const A& a) {
+  static_assert(std::is_trivially_copyable_v<A> && sizeof(A) <= Launch::kMaxArgs);
+  Launch l;
+  l.op = A::kName;
+  l.kernel = k.name;
+  l.k = &k;
+  l.thunk = [](const Launch& l, Device& d) { static_cast<const Kernel<A>*>(l.k)->run(*reinterpret_cast<const A*>(l.args), d); };
+  std::memcpy(l.args, &a, sizeof a);
+  return l;
+}
+
+// Ordered execution on one device: runs op calls, and records them when asked.
+class Stream {
+ public:
+  explicit Stream(Device& d) : device_(d) {}
+  Device& device() const { return device_; }
+  template <class A>
+  void run(const A& a) {
+    const Kernel<A>& k = select_kernel(a, device_);
+    if (plan_) plan_->push_back(bind(k, a));
+    k.run(a, device_);
+  }
+  void begin_capture(Plan* plan) { plan_ = plan; }  // until end_capture, run() also appends to plan
+  void end_capture() { plan_ = nullptr; }
+  void replay(const Plan& plan) { for (const Launch& l : plan) l.thunk(l, device_); }
+
+ private:
+  Device& device_;
+  Plan* plan_ = nullptr;
+};
+
+}  // namespace xylem

@@ -1,0 +1,65 @@
+#include <cmath>
+#include <vector>
+
+#include "device/op_spec.h"
+#include "ops/moe/moe.h"
+namespace xylem {
+namespace {
+double activate(Act act, double x) {
+  switch (act) {
+    case Act::kSilu: return x / (1.0 + std::exp(-x));
+    case Act::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+  }
+  return 0;
+}
+void reference(const MoeExperts& a) {
+  const int64_t H = a.x.cols(), I = a.down.dim[2], k = a.ids.cols();
+  auto rounded = [&](float v) { return double(a.round_x ? bf16_to_f32(f32_to_bf16(v)) : v); };
+  auto weight = [](const Tensor& w, int64_t e, int64_t n, int64_t c) {
+    return double(load_f32(w.data, e * packed_numel(w.dim[1], w.dim[2], w.dtype) + packed_index(n, c, w.dim[2], w.dtype), w.dtype));
+  };
+  std::vector<double> mid(static_cast<size_t>(I)), out(static_cast<size_t>(H));
+  for (int64_t t = 0; t < a.x.rows(); t++) {
+    std::fill(out.begin(), out.end(), 0.0);
+    for (int64_t i = 0; i < k; i++) {
+      const int64_t e = a.ids.as<int32_t>()[t * k + i];
+      for (int64_t j = 0; j < I; j++) {
+        double g = 0, u = 0;
+        for (int64_t h = 0; h < H; h++) {
+          const double x = rounded(a.x.row(t)[h]);
+          g += x * weight(a.gate_up, e, j, h), u += x * weight(a.gate_up, e, I + j, h);
+        }
+        mid[size_t(j)] = rounded(float(activate(a.act, float(g)) * float(u)));
+      }
+      for (int64_t h = 0; h < H; h++) {
+        double s = 0;
+        for (int64_t j = 0; j < I; j++) s += mid[size_t(j)] * weight(a.down, e, h, j);
+        out[size_t(h)] += s * a.weights.as()[t * k + i];
+      }
+    }
+    for (int64_t h = 0; h < H; h++) a.y.row(t)[h] = float(out[size_t(h)]);
+  }
+}
+CaseList<MoeExperts> cases() {
+  CaseList<MoeExperts> list;
+  struct S { int64_t t, e, k, h, i; bool one; };
+  for (DType w : {DType::kBF16, DType::kF32, DType::kF16})
+    for (bool round : {false, true})
+      for (S s : {S{1, 8, 2, 64, 48, false}, S{5, 8, 2, 96, 40, false}, S{40, 4, 2, 64, 32, false}, S{33, 16, 4, 70, 24, true}, S{1, 1, 1, 1, 1, false}})
+        list.push_back({std::string(dtype_name(w)) + (round ? " bf16-x " : " f32-x ") + std::to_string(s.t) + " tokens, " + std::to_string(s.e) + " experts" +
+                            (s.one ? ", one has most" : ""),
+                        {shape({s.t, s.h}), shape({s.t, s.k}, DType::kI32), shape({s.t, s.k}), packed_shape({s.e, 2 * s.i, s.h}, w),
+                         packed_shape({s.e, s.h, s.i}, w), shape({s.t, s.h}), round ? Act::kSilu : Act::kGeluTanh, round},
+                        [s](MoeExperts& a) {
+                          std::mt19937 rng(3);
+                          for (int64_t t = 0; t < s.t; t++)
+                            for (int64_t i = 0; i < s.k; i++)  // distinct within a token
+                              a.ids.as<int32_t>()[t * s.k + i] = int32_t(s.one && i == 0 ? 0 : (int64_t(rng()) % (s.e / s.k) * s.k + i) % s.e);
+                        },
+                        round ? 1e-6 : 0});  // the rounding of the middle may fall the other way
+  return list;
+}
+const OpSpec<MoeExperts> spec(reference, cases, 1e-10);
+const auto* const ref = register_reference<MoeExperts, reference>();
+}  // namespace
+}  // namespace xylem

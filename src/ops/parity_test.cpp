@@ -1,0 +1,47 @@
+// Every kernel of every op on every case against the scalar reference, for each instruction set of this machine and for
+// one and several threads. The author of a kernel writes no test: constructing an OpSpec is enough.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "device/cpu/cpu_device.h"
+#include "device/op_spec.h"
+
+namespace xylem {
+namespace {
+
+struct Setup { Isa isa; int threads; };
+
+class Parity : public testing::TestWithParam<Setup> {};
+
+TEST_P(Parity, EveryKernelEqualsItsReference) {
+  const auto [isa, threads] = GetParam();
+  if (isa > best_isa()) GTEST_SKIP() << "this machine has no " << isa_name(isa);
+  CpuDevice device(threads, isa);
+  for (const OpEntry& op : op_registry()) {
+    const ParityReport r = op.parity(device);
+    for (const std::string& f : r.failures) ADD_FAILURE() << f;
+  }
+}
+
+std::vector<Setup> setups() {
+  std::vector<Setup> v;
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16})
+    for (int threads : {1, 3}) v.push_back({isa, threads});
+  return v;
+}
+INSTANTIATE_TEST_SUITE_P(Cpu, Parity, testing::ValuesIn(setups()), [](const auto& info) {
+  return std::string(isa_name(info.param.isa)) + "_" + std::to_string(info.param.threads) + "_threads";
+});
+
+TEST(Registry, EveryOpHasAReferenceAndCases) {
+  std::set<std::string> with_reference;
+  for (const KernelInfo& k : kernel_list())
+    if (k.dev == Dev::kRef) with_reference.insert(k.op);
+  ASSERT_FALSE(op_registry().empty());
+  for (const OpEntry& op : op_registry()) EXPECT_TRUE(with_reference.count(op.name)) << op.name;
+  EXPECT_EQ(with_reference.size(), op_registry().size());
+}
+
+}  // namespace
+}  // namespace xylem

@@ -1,0 +1,120 @@
+// A view of numbers in the memory of one device. It owns nothing and is trivially copyable: an op call is a value.
+#pragma once
+#include <array>
+#include <initializer_list>
+#include <type_traits>
+
+#include "base/check.h"
+#include "tensor/dtype.h"
+
+namespace xylem {
+
+// How the elements of a matrix lie in memory.
+//   kStrided  element (i, j, ...) at sum of index * stride; the last dimension is contiguous.
+//   kPacked   weights of a matrix product, [N, K] or [E, N, K]: panels of 16 output rows, pairs of inputs interleaved for
+//             16-bit types, so that both one row and many rows of activations stream it in order. See packed_index.
+enum class Layout : uint8_t { kStrided, kPacked };
+
+struct Tensor {
+  void* data = nullptr;
+  std::array<int64_t, 4> dim{1, 1, 1, 1};
+  std::array<int64_t, 4> stride{0, 0, 0, 1};  // in elements; meaningless for kPacked
+  int8_t rank = 0;
+  DType dtype = DType::kF32;
+  Layout layout = Layout::kStrided;
+
+  explicit operator bool() const { return data != nullptr; }
+  int64_t numel() const { return dim[0] * dim[1] * dim[2] * dim[3]; }
+  int64_t cols() const { return rank ? dim[size_t(rank - 1)] : 1; }
+  int64_t rows() const { return cols() ? numel() / cols() : 0; }
+  int64_t outputs() const { return dim[rank >= 2 ? size_t(rank - 2) : 0]; }  // N of [N, K] or [E, N, K]
+  template <class T = float>
+  T* as() const { return static_cast<T*>(data); }
+  // First element of row r, where rows run over all dimensions but the last (rank <= 3).
+  template <class T = float>
+  T* row(int64_t r) const {
+    DCHECK(layout == Layout::kStrided);
+    if (rank <= 2) return as<T>() + r * stride[0] * (rank == 2);
+    const int64_t a = r / dim[1], b = r % dim[1];
+    return as<T>() + a * stride[0] + b * stride[1];
+  }
+  bool contiguous() const {
+    if (layout != Layout::kStrided) return false;
+    int64_t expect = 1;
+    for (int i = rank; i-- > 0;) {
+      if (dim[size_t(i)] != 1 && stride[size_t(i)] != expect) return false;
+      expect *= dim[size_t(i)];
+    }
+    return true;
+  }
+  // Bytes from the first to past the last element.
+  size_t bytes() const;
+};
+static_assert(std::is_trivially_copyable_v<Tensor>);
+
+constexpr int64_t kPanel = 16;  // output rows of a packed panel
+constexpr int64_t pack_width(DType t) { return dtype_bytes(t) == 2 ? 2 : 1; }
+constexpr int64_t round_up(int64_t n, int64_t m) { return (n + m - 1) / m * m; }
+
+// Elements of one packed [N, K] matrix, padding included (zeros).
+constexpr int64_t packed_numel(int64_t n, int64_t k, DType t) { return round_up(n, kPanel) * round_up(k, pack_width(t)); }
+// Element (n, k): [N/16][K/P][16][P] with P = 2 for 16-bit types, 1 for float32.
+constexpr int64_t packed_index(int64_t n, int64_t k, int64_t K, DType t) {
+  const int64_t p = pack_width(t);
+  return (n / kPanel) * kPanel * round_up(K, p) + (k / p) * kPanel * p + (n % kPanel) * p + k % p;
+}
+
+inline size_t Tensor::bytes() const {
+  if (layout == Layout::kPacked) {
+    const int64_t k = cols(), n = outputs(), e = rank == 3 ? dim[0] : 1;
+    return size_t(e * packed_numel(n, k, dtype)) * dtype_bytes(dtype);
+  }
+  int64_t last = 0;
+  for (int i = 0; i < rank; i++) {
+    if (dim[size_t(i)] == 0) return 0;
+    last += (dim[size_t(i)] - 1) * stride[size_t(i)];
+  }
+  return size_t(last + 1) * dtype_bytes(dtype);
+}
+
+// Contiguous tensor of a shape.
+inline Tensor make_tensor(void* data, DType dtype, std::initializer_list<int64_t> dims) {
+  Tensor t;
+  t.data = data;
+  t.dtype = dtype;
+  CHECK(dims.size() <= 4);
+  for (int64_t d : dims) t.dim[size_t(t.rank++)] = d;
+  int64_t s = 1;
+  for (int i = t.rank; i-- > 0;) t.stride[size_t(i)] = s, s *= t.dim[size_t(i)];
+  return t;
+}
+inline Tensor shape(std::initializer_list<int64_t> dims, DType dtype = DType::kF32) { return make_tensor(nullptr, dtype, dims); }
+// [N, K] or [E, N, K] in kPacked.
+inline Tensor packed_shape(std::initializer_list<int64_t> dims, DType dtype) {
+  Tensor t = make_tensor(nullptr, dtype, dims);
+  t.layout = Layout::kPacked;
+  return t;
+}
+
+// Any element as float32, whatever the layout and type: for references and tools, never for hot loops.
+inline float load_f32(const void* p, int64_t i, DType t) {
+  switch (t) {
+    case DType::kF32: return static_cast<const float*>(p)[i];
+    case DType::kBF16: return bf16_to_f32(static_cast<const uint16_t*>(p)[i]);
+    case DType::kF16: return f16_to_f32(static_cast<const uint16_t*>(p)[i]);
+    case DType::kI32: return float(static_cast<const int32_t*>(p)[i]);
+    case DType::kU8: return float(static_cast<const uint8_t*>(p)[i]);
+  }
+  return 0;
+}
+inline void store_f32(void* p, int64_t i, DType t, float v) {
+  switch (t) {
+    case DType::kF32: static_cast<float*>(p)[i] = v; break;
+    case DType::kBF16: static_cast<uint16_t*>(p)[i] = f32_to_bf16(v); break;
+    case DType::kF16: static_cast<uint16_t*>(p)[i] = f32_to_f16(v); break;
+    case DType::kI32: static_cast<int32_t*>(p)[i] = int32_t(v); break;
+    case DType::kU8: static_cast<uint8_t*>(p)[i] = uint8_t(v); break;
+  }
+}
+
+}  // namespace xylem
