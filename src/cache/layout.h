@@ -36,6 +36,12 @@ struct CacheGroup {
     if (window_tokens < 0) return 1;
     return (window_tokens - 1 + block_tokens - 1) / block_tokens;
   }
+  // The first block that a query at position `begin` or later reads. Older blocks may leave the request's table.
+  int first_needed_block(int begin, int block_tokens) const {
+    if (window_tokens == 0) return 0;
+    const int seen = window_tokens < 0 ? 1 : window_tokens - 1;  // tokens before begin
+    return begin > seen ? (begin - seen) / block_tokens : 0;
+  }
   size_t layer_bytes(int block_tokens) const { return bytes_per_state + bytes_per_token * size_t(block_tokens); }
   size_t block_bytes(int block_tokens) const { return layer_bytes(block_tokens) * size_t(layers); }
 };

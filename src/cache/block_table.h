@@ -1,0 +1,71 @@
+// The blocks of one request in one group: entry i holds tokens [i * block_tokens, (i + 1) * block_tokens).
+#pragma once
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "cache/block_pool.h"
+
+namespace xylem {
+
+// Owns one reference per entry that is not a hole. The ids are contiguous, so that they are the page table of the
+// request: entries are appended by planning a step; committing one may turn leading entries into holes and exchange an
+// entry for an equal block. A step therefore works on the ids it was built from. The pool outlives the table.
+class BlockTable {
+ public:
+  explicit BlockTable(BlockPool* pool) : pool_(pool) {}
+  BlockTable(BlockTable&& o) noexcept
+      : pool_(o.pool_), ids_(std::exchange(o.ids_, {})), first_(std::exchange(o.first_, 0)) {}
+  BlockTable(const BlockTable&) = delete;
+  BlockTable& operator=(const BlockTable&) = delete;
+  ~BlockTable() { clear(); }
+
+  int size() const { return int(ids_.size()); }
+  BlockId operator[](int i) const { return ids_[size_t(i)]; }
+  std::span<const BlockId> ids() const { return ids_; }
+
+  // Takes over the caller's reference.
+  void append(BlockId b) { ids_.push_back(b); }
+
+  // The table is empty: makes it n holes, then takes shared blocks from the back to the front, without a gap.
+  void start_shared(int n) {
+    CHECK(ids_.empty(), size());
+    ids_.assign(size_t(n), kHole);
+    first_ = n;
+  }
+  void share_in_front(BlockId b) {
+    pool_->retain(b);
+    ids_[size_t(--first_)] = b;
+  }
+
+  // Exchanges entry i for an equal block.
+  void replace(int i, BlockId b) {
+    pool_->retain(b);
+    pool_->release(std::exchange(ids_[size_t(i)], b));
+  }
+
+  // Entries before i become holes.
+  void drop_before(int i) {
+    for (const int end = std::min(i, size()); first_ < end; first_++)
+      pool_->release(std::exchange(ids_[size_t(first_)], kHole));
+  }
+
+  // The deepest entry is released first, so that of blocks only the index keeps, children are evicted before parents.
+  void clear() {
+    while (size() > first_) {
+      pool_->release(ids_.back());
+      ids_.pop_back();
+    }
+    ids_.clear();
+    first_ = 0;
+  }
+
+ private:
+  BlockPool* pool_;
+  std::vector<BlockId> ids_;
+  int first_ = 0;  // entries before are holes, the others are not
+};
+
+}  // namespace xylem

@@ -1,0 +1,182 @@
+// Decides what runs next. Host only, one thread, deterministic: no device, no model, no text, no clock.
+#pragma once
+#include <array>
+#include <climits>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/token.h"
+#include "cache/block_pool.h"
+#include "cache/block_table.h"
+#include "cache/layout.h"
+#include "cache/prefix_index.h"
+#include "sched/policy.h"
+#include "sched/request.h"
+
+namespace xylem {
+
+struct SchedulerConfig {
+  std::vector<CacheGroup> groups;
+  std::vector<int> pool_blocks;  // per group
+  int block_tokens = 16;
+  int chunk_tokens = 2048;   // prefill tokens of one step, at most
+  int pack_tokens = 512;     // prompts after the first of a step get tokens only up to this many in all
+  int max_running = 64;      // requests that hold a slot, and so rows of a step
+  int max_logit_rows = 512;  // prompt positions whose logits one step gives, at most
+  int max_context =
+      INT_MAX;  // tokens of prompt and output; set it to what the pools hold and long requests end by kLength
+  Policy policy = Policy::kFcfs;
+  bool prefix_cache = true;
+};
+
+// A request between submit() and its last event. Progress is arithmetic:
+// tokens [0, computed) are in the cache, [computed, computed + inflight) are submitted, and
+// known() = tokens on the host + tokens that submitted steps will sample, whose ids are still on the device.
+struct Request {
+  RequestId id = 0;
+  Rank rank;
+  int priority = 0;
+  uint64_t cache_key = 0;
+  int prompt_tokens = 0;
+  int min_new_tokens = 0;
+  int limit_tokens = 0;           // ends by kLength with this many tokens
+  std::vector<TokenId> stop_ids;  // sorted
+  std::vector<TokenId> tokens;    // prompt and output
+
+  int computed = 0;
+  int inflight = 0;                // tokens of submitted rows
+  int inflight_new = 0;            // submitted rows that sample
+  int logits_next = -1;            // prompt logits are owed from this position on; -1: none
+  int cached_tokens = 0;           // of the first admission
+  int slot = -1;                   // >= 0 while it runs
+  std::vector<BlockTable> tables;  // per group
+
+  bool admitted = false;  // has run, perhaps before a preemption
+  bool retiring = false;  // ended; freed when nothing in flight refers to it
+  bool publish = true;    // its blocks may enter the index
+  PrefixPath path;
+  NodeId awaited = kNoNode;   // waits until a running request has computed this prefix; pinned
+  uint64_t held_in_plan = 0;  // gets no row in the plan of this number
+
+  int begin() const { return computed + inflight; }
+  int known() const { return int(tokens.size()) + inflight_new; }
+  int remaining() const { return known() - begin(); }
+  bool decoding() const { return begin() >= prompt_tokens && remaining() == 1; }
+  bool wants_row() const { return !retiring && known() < limit_tokens; }
+};
+
+struct SchedulerTotals {  // since the start
+  uint64_t steps = 0, submitted = 0, finished = 0, aborted = 0, failed = 0, preemptions = 0;
+  uint64_t prompt_tokens = 0, cached_prompt_tokens = 0;  // of first admissions
+  uint64_t computed_tokens = 0, generated_tokens = 0;
+};
+
+// plan() and commit() in the order of submission; plan(k + 1) may come before commit(k), but no further ahead. The
+// steps run on the device in the order planned: a block freed by commit(k) may still be read by step k + 1, never by
+// later ones. plan() uses no result of a step that is not committed, and gives the same tokens either way.
+//
+// Order of a step: running decodes, running prefills, then waiting requests; each by rank. Decodes are never held back
+// by prefills. When blocks are short, those that only the index keeps go first; then the lowest-ranked running request
+// that nothing in flight refers to is preempted: it waits again with its tokens known and recomputes them, as far as
+// the index has not kept them. A request is given up (kError) only when it cannot go on with the whole cache to itself:
+// at once if its known tokens exceed a pool, else when its output has grown to that.
+//
+// A waiting request whose prefix a running one is about to compute waits for that; those behind it may go first.
+// A waiting request starts only when the blocks of its known tokens fit beside what the running ones are known to need.
+//
+// State groups keep one state per block: a row's blocks are the states at its block ends and at its end (the live one,
+// in the last, partial block), and it continues from the state at begin - 1, in block (begin - 1) / block_tokens. That
+// block may be shared when begin is a block boundary: read it, write to the row's own.
+class Scheduler {
+ public:
+  explicit Scheduler(SchedulerConfig config);
+
+  // The prompt is not empty and the id is new. Never fails: what cannot run ends with kError in a later plan().
+  void submit(NewRequest request);
+  // The request ends with kAbort now; its blocks are free once no submitted step refers to it. Unknown ids are ignored.
+  void cancel(RequestId id, std::vector<Event>* events);
+  // Events are of requests that cannot go on. An empty plan while nothing is in flight has ended one: call again.
+  StepPlan plan(std::vector<Event>* events);
+  // sampled: one token for each row with sample, in the order of the plan; < 0 if the row's logits were not finite.
+  void commit(const StepPlan& plan, std::span<const TokenId> sampled, std::vector<Event>* events);
+
+  bool idle() const { return requests_.empty(); }
+  // Of a request in a plan not yet committed, or not yet ended.
+  const Request& request(RequestId id) const;
+  // Forgets the whole cache. False, and nothing done, when a request runs or waits.
+  bool flush();
+
+  int running() const { return int(running_.size()); }
+  int waiting() const { return int(waiting_.size()); }
+  int used_blocks(int group) const { return pools_[size_t(group)].used_blocks(); }
+  int evictable_blocks(int group) const { return pools_[size_t(group)].evictable_blocks(); }
+  int total_blocks(int group) const { return pools_[size_t(group)].size(); }
+  const SchedulerTotals& totals() const { return totals_; }
+  const SchedulerConfig& config() const { return config_; }
+
+  // CHECKs that the references of tables and index are exactly those the pools count, and free + held == total. Walks
+  // everything.
+  void check_conservation() const;
+
+ private:
+  struct ByRank {
+    bool operator()(const Request* a, const Request* b) const { return a->rank < b->rank; }
+  };
+  struct Step {
+    StepPlan plan;
+    int prefill_tokens = 0;
+    int logit_rows = 0;
+  };
+  enum class Start { kStarted, kLater, kNoRoom };
+
+  // scheduler_plan.cpp: choosing rows
+  void plan_decodes(Step& step);
+  void plan_prefills(Step& step);
+  void plan_waiting(Step& step, std::vector<Event>* events);
+  void displace_for_urgent();
+  void give_up_one(std::vector<Event>* events);
+  const std::vector<Request*>& candidates();
+  Start try_start(Request& r, Step& step);
+  bool awaits_prefix(Request& r);
+  PrefixHit find_prefix(const Request& r);
+  bool room_to_start(const Request& r) const;
+  bool can_displace_for(Request& r);
+  int prefill_allowance(const Step& step) const;
+  bool add_row(Request& r, int max_tokens, Step& step);
+  bool add_row_or_preempt(Request& r, int max_tokens, Step& step);
+  int cut_for_logits(const Request& r, int count, const Step& step) const;
+  int first_wanted_logit(const Request& r) const;
+  bool preempt_junior_of(const Request& r);
+  void preempt(Request& r);
+  // scheduler.cpp: blocks and life
+  int64_t fitting_tokens(const Request& r) const;
+  void grow(Request& r, int end);
+  int blocks_to_take(const Request& r, size_t group) const;
+  std::optional<std::string> never_fits(const Request& r) const;
+  void take_token(Request& r, TokenId token, int row, std::vector<Event>* events);
+  void keep_computed(Request& r);
+  void end(Request& r, int row, TokenId token, Finish finish, std::string error, std::vector<Event>* events);
+  void release(Request& r);
+  void free_if_retired(Request& r);
+  void check_idle() const;
+
+  SchedulerConfig config_;
+  std::vector<BlockPool> pools_;  // per group; never resized: tables and index point to it
+  PrefixIndex index_;
+  std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;  // never iterated where order matters
+  std::vector<Request*> running_;                                     // by rank
+  std::vector<Request*> slots_;                                       // [max_running]
+  std::set<Request*, ByRank> waiting_;
+  std::vector<Request*> candidates_;
+  uint64_t arrivals_ = 0, plan_number_ = 0;
+  int inflight_rows_ = 0;
+  SchedulerTotals totals_;
+};
+
+}  // namespace xylem
