@@ -1,0 +1,11 @@
+// POST /v1/chat/completions: body -> TextJob with its formatter.
+#pragma once
+#include "base/result.h"
+#include "server/json_body.h"
+#include "server/text_job.h"
+
+namespace xylem {
+
+Result<TextJob> parse_chat(const App& app, const Json& body);
+
+}  // namespace xylem
