@@ -1,0 +1,281 @@
+// Gemma 4 text (specs/gemma4.md): E2B, E4B, 26B-A4B, 31B and whatever their config describes. Sandwich norms, sliding and full
+// layers with their own head size and RoPE, per-layer embeddings, layers that share the cache of an earlier one, MoE beside
+// the dense MLP.
+#include "nn/blocks.h"
+
+namespace xylem {
+namespace {
+
+struct LayerShape {
+  bool full = false;        // full attention, else sliding
+  bool owns_kv = true;      // false: reads the cache of the last owner of its kind
+  bool k_eq_v = false;      // V is the raw K projection
+  int heads = 0, kv_heads = 0, dim = 0;
+  int64_t ffn = 0;
+};
+
+struct Shape {
+  int64_t hidden, vocab, layers, context, ple, ple_vocab, window, experts = 0, top_k = 0, moe_ffn = 0;
+  double eps, softcap;
+  bool moe, tied;
+  std::vector<LayerShape> layer;
+  int first_shared = 0;
+
+  Shape(const Config& top, const Config& t) {
+    hidden = t.integer("hidden_size"), vocab = t.integer("vocab_size"), layers = t.integer("num_hidden_layers", 1, 4096);
+    context = t.integer_or("max_position_embeddings", 131072, 1);
+    ple = t.integer_or("hidden_size_per_layer_input", t.has("hidden_size_per_layer_input") ? 0 : 256);
+    ple_vocab = t.integer_or("vocab_size_per_layer_input", vocab, 1);
+    window = t.integer_or("sliding_window", 512, 1);
+    eps = t.number_or("rms_norm_eps", 1e-6), softcap = t.number_or("final_logit_softcapping", 0);
+    moe = t.flag_or("enable_moe_block", false);
+    tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", true) : t.flag_or("tie_word_embeddings", true);
+    if (moe) experts = t.integer("num_experts", 1, 65536), top_k = t.integer("top_k_experts", 1, experts), moe_ffn = t.integer("moe_intermediate_size");
+    const std::string act = t.text_or("hidden_activation", "gelu_pytorch_tanh");
+    if (act != "gelu_pytorch_tanh") t.fail("hidden_activation '" + act + "' is not supported (gelu_pytorch_tanh is)");
+    if (t.text_or("use_bidirectional_attention", "") == "all") t.fail("use_bidirectional_attention 'all' is not supported");
+    if (t.flag_or("attention_bias", false)) t.fail("attention_bias is not supported");
+    read_layers(t);
+  }
+
+ private:
+  void read_layers(const Config& t) {
+    const std::vector<std::string> kinds = t.texts("layer_types");
+    if (int64_t(kinds.size()) != layers) {
+      t.fail("layer_types has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+      return;
+    }
+    const int64_t shared = t.integer_or("num_kv_shared_layers", 0, 0, layers - 1);
+    const int64_t ffn = t.integer("intermediate_size"), heads = t.integer("num_attention_heads", 1, 4096), kv = t.integer("num_key_value_heads", 1, heads);
+    const int64_t dim = t.integer("head_dim", 1, 4096);
+    const bool wide = t.flag_or("use_double_wide_mlp", false), k_eq_v = t.flag_or("attention_k_eq_v", false);
+    const bool per_layer = t.has("per_layer_config");
+    const Config overrides = t.child("per_layer_config");
+    first_shared = int(layers - shared);
+    for (int64_t i = 0; i < layers; i++) {
+      LayerShape l;
+      l.full = kinds[size_t(i)] == "full_attention";
+      if (!l.full && kinds[size_t(i)] != "sliding_attention") t.fail("layer_types holds '" + kinds[size_t(i)] + "' (full_attention and sliding_attention are supported)");
+      l.owns_kv = i < first_shared;
+      l.k_eq_v = l.full && k_eq_v;
+      const Config own = overrides.child(std::to_string(i));
+      l.heads = int(heads);
+      l.dim = int(own.integer_or("head_dim", l.full && !per_layer ? t.integer_or("global_head_dim", 512, 1, 4096) : dim, 1, 4096));
+      const int64_t few = l.k_eq_v ? t.integer_or("num_global_key_value_heads", kv, 1, heads) : kv;
+      l.kv_heads = int(own.integer_or("num_key_value_heads", few, 1, heads));
+      if (heads % l.kv_heads) t.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(l.kv_heads));
+      l.ffn = ffn * (wide && !l.owns_kv ? 2 : 1);
+      layer.push_back(l);
+    }
+  }
+};
+
+struct Layer {
+  LayerShape s;
+  Norm in_norm, post_attn, pre_ffn, post_ffn, q_norm, k_norm, v_norm;
+  Linear qkv, o;
+  PagedAttention attn;
+  GatedMlp mlp;
+  Tensor scalar;
+  // per-layer embeddings
+  Linear ple_gate, ple_proj;
+  Norm ple_norm;
+  // MoE
+  Norm pre_moe, post_mlp, post_moe, router_norm;
+  Linear router;
+  Moe moe;
+
+  void attend(Ctx& c, Tensor x, Tensor rope_table) const {
+    Tensor p = qkv(c, in_norm(c, x));
+    Tensor q = q_norm(c, heads(p, 0, s.heads, s.dim));
+    rope(c, q, rope_table);
+    if (s.owns_kv) {
+      Tensor raw_k = heads(p, s.heads * s.dim, s.kv_heads, s.dim);
+      Tensor raw_v = s.k_eq_v ? raw_k : heads(p, (s.heads + s.kv_heads) * s.dim, s.kv_heads, s.dim);
+      Tensor k = k_norm(c, raw_k);
+      rope(c, k, rope_table);
+      attn.store(c, k, v_norm(c, raw_v));
+    }
+    post_attn.add_to(c, x, o(c, attn(c, q)));
+  }
+
+  Tensor feed_forward(Ctx& c, Tensor x) const {
+    Tensor f = mlp(c, pre_ffn(c, x));
+    if (!router.w) return f;
+    Tensor y = post_mlp(c, f);
+    post_moe.add_to(c, y, moe(c, pre_moe(c, x), router(c, router_norm(c, x))));
+    return y;
+  }
+
+  // x: the residual stream [T, H], changed in place; ple: this layer's slice [T, P] or empty
+  void operator()(Ctx& c, Tensor x, Tensor rope_table, Tensor ple) const {
+    const ArenaScope scope(c);
+    attend(c, x, rope_table);
+    post_ffn.add_to(c, x, feed_forward(c, x), ple_gate.w ? Tensor{} : scalar);
+    if (ple_gate.w) ple_norm.add_to(c, x, ple_proj(c, act_mul(c, ple_gate(c, x), ple, Act::kGeluTanh)), scalar);
+  }
+
+  void params(ParamList& p, const std::string& n, const Shape& f) {
+    p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
+    p.vector(n + "post_attention_layernorm.weight", post_attn.w, f.hidden);
+    p.vector(n + "pre_feedforward_layernorm.weight", pre_ffn.w, f.hidden);
+    p.vector(n + "post_feedforward_layernorm.weight", post_ffn.w, f.hidden);
+    p.vector(n + "layer_scalar", scalar, 1);
+    const int64_t q = s.heads * s.dim, kv = s.owns_kv ? s.kv_heads * s.dim : 0;
+    p.fused(n + "self_attn.qkv_proj.weight", qkv.w, f.hidden,
+            {{n + "self_attn.q_proj.weight", q}, {n + "self_attn.k_proj.weight", kv}, {n + "self_attn.v_proj.weight", s.k_eq_v ? 0 : kv}});
+    p.vector(n + "self_attn.q_norm.weight", q_norm.w, s.dim);
+    if (s.owns_kv) p.vector(n + "self_attn.k_norm.weight", k_norm.w, s.dim);
+    p.matrix(n + "self_attn.o_proj.weight", o.w, f.hidden, q);
+    mlp.params(p, n + "mlp.", f.hidden, s.ffn);
+    if (f.ple) {
+      p.matrix(n + "per_layer_input_gate.weight", ple_gate.w, f.ple, f.hidden);
+      p.matrix(n + "per_layer_projection.weight", ple_proj.w, f.hidden, f.ple);
+      p.vector(n + "post_per_layer_input_norm.weight", ple_norm.w, f.hidden);
+    }
+    if (!f.moe) return;
+    p.vector(n + "pre_feedforward_layernorm_2.weight", pre_moe.w, f.hidden);
+    p.vector(n + "post_feedforward_layernorm_1.weight", post_mlp.w, f.hidden);
+    p.vector(n + "post_feedforward_layernorm_2.weight", post_moe.w, f.hidden);
+    p.vector(n + "router.scale", router_norm.w, f.hidden, 1.0f / std::sqrt(float(f.hidden)));
+    p.matrix(n + "router.proj.weight", router.w, f.experts, f.hidden);
+    p.vector(n + "router.per_expert_scale", moe.expert_scale, f.experts);
+    p.experts(n + "experts.gate_up_proj", moe.gate_up, f.experts, 2 * f.moe_ffn, f.hidden,
+              {{n + "experts.{e}.gate_proj.weight", f.moe_ffn}, {n + "experts.{e}.up_proj.weight", f.moe_ffn}});
+    p.experts(n + "experts.down_proj", moe.down, f.experts, f.hidden, f.moe_ffn, {{n + "experts.{e}.down_proj.weight", f.hidden}});
+  }
+};
+
+class Gemma4 final : public Model {
+ public:
+  Gemma4(const Config& top, const Config& t, const ModelOptions& options) : f_(top, t), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(f_.layer.size()) {
+    const Config rope = t.child("rope_parameters");
+    if (f_.layer.empty()) return;
+    for (size_t i = 0; i < layers_.size(); i++) {
+      Layer& l = layers_[i];
+      l.s = f_.layer[i];
+      for (Norm* n : {&l.in_norm, &l.post_attn, &l.pre_ffn, &l.post_ffn, &l.q_norm, &l.k_norm, &l.v_norm, &l.ple_norm, &l.pre_moe, &l.post_mlp, &l.post_moe, &l.router_norm})
+        n->eps = float(f_.eps);
+      l.mlp.act = l.moe.act = Act::kGeluTanh;
+      l.moe.top_k = int(f_.top_k);
+      l.attn = {l.s.heads, l.s.kv_heads, l.s.dim, l.s.full ? 0 : int(f_.window), 1.0f, {}};
+      if (l.s.owns_kv) l.attn.declare(layout_);
+      else l.attn.cache = last_owner(t, i);
+      RopeKind& kind = l.s.full ? full_rope_ : sliding_rope_;
+      if (kind.values.empty()) kind = make_rope(rope.child(l.s.full ? "full_attention" : "sliding_attention"), l.s.dim, l.s.full ? 1e6 : 1e4);
+    }
+    embed_.scale = float(std::sqrt(double(f_.hidden)));
+    ple_embed_.scale = float(std::sqrt(double(f_.ple)));
+    norm_.eps = float(f_.eps);
+    ple_norm_.eps = float(f_.eps * double(f_.hidden));  // the projection's factor H^-1/2 moves into eps (specs/gemma4.md 4)
+  }
+
+  const CacheLayout& caches() const override { return layout_; }
+  int64_t vocab_size() const override { return f_.vocab; }
+  int64_t max_context() const override { return f_.context; }
+  std::vector<std::string> prefixes() const override { return {"model.language_model.", "model.", "language_model.model."}; }
+  std::map<std::string, std::string> unused() const override {
+    return {{"model.vision_tower.", "vision"}, {"model.embed_vision.", "vision"}, {"model.vision_embedder.", "vision"},
+            {"model.audio_tower.", "audio"}, {"model.embed_audio.", "audio"}};
+  }
+
+  std::vector<Param> params() override {
+    ParamList p;
+    p.matrix("embed_tokens.weight", embed_.w, f_.vocab, f_.hidden);
+    if (f_.ple) {
+      const int64_t all = f_.layers * f_.ple;
+      p.table("embed_tokens_per_layer.weight", ple_embed_.w, f_.ple_vocab, all);
+      p.matrix("per_layer_model_projection.weight", ple_project_.w, all, f_.hidden);
+      p.vector("per_layer_projection_norm.weight", ple_norm_.w, f_.ple);
+    }
+    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    p.vector("norm.weight", norm_.w, f_.hidden);
+    if (f_.tied) p.tied("/lm_head.weight", head_.w, f_.vocab, f_.hidden, embed_.w);
+    else p.matrix("/lm_head.weight", head_.w, f_.vocab, f_.hidden);
+    if (!full_rope_.values.empty()) p.constant("full_rope", full_rope_.inv_freq, full_rope_.values);
+    if (!sliding_rope_.values.empty()) p.constant("sliding_rope", sliding_rope_.inv_freq, sliding_rope_.values);
+    return p.take();
+  }
+
+  Tensor forward(Ctx& all) const override {
+    Tensor x = embed_(all, all.batch.tokens);
+    Tensor ple = per_layer_inputs(all, x);
+    all.hidden(0, x);
+    run_layers(all, x, ple, 0, f_.first_shared);
+    if (all.batch.logit_rows.numel() == 0) return {};
+    // Layers that own no cache leave nothing behind for later tokens: only rows whose logits are wanted go on.
+    Ctx c = all.logits_only();
+    if (&c.batch != &all.batch) {
+      x = gather_rows(all, x, all.batch.logit_rows);
+      if (ple) ple = gather_rows(all, ple, all.batch.logit_rows);
+    }
+    run_layers(c, x, ple, f_.first_shared, int(layers_.size()));
+    x = norm_(c, x);
+    c.hidden(int(layers_.size()), x);
+    Tensor logits = head_(c, x);
+    if (f_.softcap > 0) c.run(Softcap{logits, logits, float(f_.softcap)});
+    return logits;
+  }
+
+ private:
+  CacheRef last_owner(const Config& t, size_t layer) const {
+    for (int i = f_.first_shared; i-- > 0;)
+      if (f_.layer[size_t(i)].full == f_.layer[layer].full) {
+        const LayerShape &a = f_.layer[size_t(i)], &b = f_.layer[layer];
+        if (a.dim != b.dim || a.kv_heads != b.kv_heads) t.fail("layer " + std::to_string(layer) + " shares the cache of layer " + std::to_string(i) + " but differs in head_dim or heads");
+        return layers_[size_t(i)].attn.cache;
+      }
+    t.fail("layer " + std::to_string(layer) + " shares a cache, but no earlier layer of its kind owns one");
+    return {0, 0};
+  }
+
+  Tensor per_layer_inputs(Ctx& c, Tensor x) const {  // [T, layers * P]
+    if (!f_.ple) return {};
+    Tensor tokens = ple_embed_(c, c.batch.tokens);
+    const ArenaScope scope(c);
+    Tensor context = ple_project_(c, x);
+    Tensor rows = make_tensor(context.data, DType::kF32, {x.rows() * f_.layers, f_.ple});
+    Tensor sum = make_tensor(tokens.data, DType::kF32, {x.rows() * f_.layers, f_.ple});
+    c.run(Add{ple_norm_(c, rows), sum, sum, float(1 / std::sqrt(2.0))});
+    return tokens;
+  }
+
+  void run_layers(Ctx& c, Tensor x, Tensor ple, int from, int to) const {
+    if (from == to) return;
+    const Tensor full = full_rope_.values.empty() ? Tensor{} : full_rope_.table(c);
+    const Tensor sliding = sliding_rope_.values.empty() ? Tensor{} : sliding_rope_.table(c);
+    for (int i = from; i < to; i++) {
+      const Layer& l = layers_[size_t(i)];
+      l(c, x, l.s.full ? full : sliding, ple ? columns(ple, i * f_.ple, f_.ple) : Tensor{});
+      if (i + 1 < int(layers_.size())) c.hidden(i + 1, x);
+    }
+  }
+
+  Shape f_;
+  CacheLayout layout_;
+  Embedding embed_, ple_embed_;
+  Linear ple_project_, head_;
+  Norm norm_, ple_norm_;
+  RopeKind full_rope_, sliding_rope_;
+  std::vector<Layer> layers_;
+};
+
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& options) {
+  return std::make_unique<Gemma4>(c, c.has("text_config") ? c.child("text_config") : c, options);
+}
+
+constexpr const char* kTinyE = R"({"model_type": "gemma4_text", "hidden_size": 48, "vocab_size": 97, "num_hidden_layers": 6, "intermediate_size": 64,
+  "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "global_head_dim": 32, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 3,
+  "use_double_wide_mlp": true, "sliding_window": 20, "final_logit_softcapping": 30.0, "max_position_embeddings": 512, "vocab_size_per_layer_input": 97,
+  "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+  "rope_parameters": {"full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}})";
+constexpr const char* kTinyMoe = R"({"model_type": "gemma4_text", "hidden_size": 40, "vocab_size": 101, "num_hidden_layers": 3, "intermediate_size": 48,
+  "num_attention_heads": 4, "num_key_value_heads": 2, "num_global_key_value_heads": 1, "head_dim": 16, "global_head_dim": 32, "hidden_size_per_layer_input": 0,
+  "enable_moe_block": true, "num_experts": 6, "top_k_experts": 2, "moe_intermediate_size": 24, "attention_k_eq_v": true, "sliding_window": 16,
+  "final_logit_softcapping": 30.0, "max_position_embeddings": 512, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+  "rope_parameters": {"full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}})";
+
+const RegisterModel reg({{"Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"}, {"gemma4", "gemma4_text"}, make, {kTinyE, kTinyMoe}});
+
+}  // namespace
+}  // namespace xylem

@@ -1,0 +1,94 @@
+#include "nn/config.h"
+
+#include <cmath>
+
+namespace xylem {
+
+const nlohmann::json* Config::find(const std::string& key, bool required, const char* type) const {
+  if (has(key)) return &json_.at(key);
+  if (required) fail("'" + key + "' is missing (expected " + type + ")");
+  return nullptr;
+}
+
+int64_t Config::integer(const std::string& key, int64_t lo, int64_t hi) const {
+  find(key, true, "an integer");
+  return integer_or(key, lo, lo, hi);
+}
+
+int64_t Config::integer_or(const std::string& key, int64_t fallback, int64_t lo, int64_t hi) const {
+  const nlohmann::json* v = find(key, false, "an integer");
+  if (!v) return fallback;
+  const bool whole = v->is_number_integer() || (v->is_number_float() && std::floor(v->get<double>()) == v->get<double>());
+  if (!whole || v->get<double>() < double(lo) || v->get<double>() > double(hi)) {
+    fail("'" + key + "' is " + v->dump().substr(0, 60) + ", expected an integer from " + std::to_string(lo) + " to " + std::to_string(hi));
+    return lo;
+  }
+  return v->get<int64_t>();
+}
+
+double Config::number(const std::string& key) const {
+  find(key, true, "a number");
+  return number_or(key, 1.0);
+}
+
+double Config::number_or(const std::string& key, double fallback) const {
+  const nlohmann::json* v = find(key, false, "a number");
+  if (!v) return fallback;
+  if (!v->is_number() || !std::isfinite(v->get<double>())) {
+    fail("'" + key + "' is " + v->dump().substr(0, 60) + ", expected a number");
+    return fallback;
+  }
+  return v->get<double>();
+}
+
+bool Config::flag_or(const std::string& key, bool fallback) const {
+  const nlohmann::json* v = find(key, false, "true or false");
+  if (!v) return fallback;
+  if (!v->is_boolean()) {
+    fail("'" + key + "' is " + v->dump().substr(0, 60) + ", expected true or false");
+    return fallback;
+  }
+  return v->get<bool>();
+}
+
+std::string Config::text_or(const std::string& key, const std::string& fallback) const {
+  const nlohmann::json* v = find(key, false, "a string");
+  if (!v) return fallback;
+  if (!v->is_string()) {
+    fail("'" + key + "' is " + v->dump().substr(0, 60) + ", expected a string");
+    return fallback;
+  }
+  return v->get<std::string>();
+}
+
+std::vector<std::string> Config::texts(const std::string& key) const {
+  std::vector<std::string> list;
+  const nlohmann::json* v = find(key, true, "a list of strings");
+  if (!v) return list;
+  if (v->is_array())
+    for (const auto& e : *v)
+      if (e.is_string()) list.push_back(e.get<std::string>());
+  if (!v->is_array() || list.size() != v->size()) fail("'" + key + "' is not a list of strings");
+  return list;
+}
+
+Config Config::child(const std::string& key) const {
+  Config c(has(key) ? json_.at(key) : nlohmann::json::object(), path_ + ": " + key);
+  c.error_ = error_;
+  if (!c.json_.is_object()) {
+    fail("'" + key + "' is not an object");
+    c.json_ = nlohmann::json::object();
+  }
+  return c;
+}
+
+void Config::fail(const std::string& what) const {
+  if (error_->empty()) *error_ = path_ + ": " + what;
+}
+
+Status Config::status() const {
+  if (error_->empty()) return {};
+  return invalid(*error_);
+}
+
+}  // namespace xylem

@@ -1,0 +1,97 @@
+// One forward pass: what a layer may use. Passed by reference, never stored.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "base/check.h"
+#include "cache/layout.h"
+#include "device/op.h"
+
+namespace xylem {
+
+// The tokens of a step, row after row, as device tensors at addresses that stay for the life of the runner.
+struct Batch {
+  Tensor tokens;      // [T] i32
+  Tensor positions;   // [T] i32
+  Tensor cu_q;        // [B + 1] i32: row b holds tokens [cu_q[b], cu_q[b+1])
+  Tensor kv_len;      // [B] i32: tokens of row b in the cache after this step
+  Tensor logit_rows;  // [R] i32: indices into [0, T) whose logits are wanted
+  struct Group {
+    Tensor slots;     // [T] i32: where each token's K and V go; -1: nowhere
+    Tensor table;     // [B, max_blocks] i32: block ids, -1 for holes
+  };
+  std::vector<Group> groups;          // of the cache layout
+  const Batch* logits_only = nullptr; // the same step seen as R rows of one token each: what layers after the last cache write need
+};
+
+// Memory of one forward: handed out upwards, taken back by scopes. A dry one only measures.
+class Arena {
+ public:
+  Arena() = default;
+  Arena(void* base, size_t bytes) : base_(static_cast<std::byte*>(base)), bytes_(bytes) {}
+  void* take(size_t bytes) {
+    const size_t at = used_;
+    used_ += (bytes + 255) / 256 * 256;
+    peak_ = used_ > peak_ ? used_ : peak_;
+    if (!base_) return nullptr;
+    CHECK(used_ <= bytes_, used_, bytes_);
+    return base_ + at;
+  }
+  size_t used() const { return used_; }
+  size_t peak() const { return peak_; }
+  void reset(size_t used) { used_ = used; }
+
+ private:
+  std::byte* base_ = nullptr;
+  size_t bytes_ = 0, used_ = 0, peak_ = 0;
+};
+
+// Receives hidden states for tests and dumps: the residual stream before layer 0, after each layer, and after the last norm.
+class HiddenTap {
+ public:
+  virtual ~HiddenTap() = default;
+  virtual void on_hidden(int index, const Tensor& x) = 0;  // x: [T, H] f32, valid during the call
+};
+
+struct Ctx {
+  Stream& stream;
+  const Batch& batch;
+  std::span<const Tensor> pools;  // per cache group: [blocks, elements of a block]
+  Arena& arena;
+  int block_tokens = 0;
+  bool round_x = false;           // the model runs in bfloat16: inputs of matrix products are rounded
+  bool dry = false;               // shapes only: nothing runs, the arena measures
+  HiddenTap* tap = nullptr;
+
+  Tensor temp(std::initializer_list<int64_t> dims, DType t = DType::kF32) {
+    Tensor x = shape(dims, t);
+    x.data = arena.take(x.bytes());
+    return x;
+  }
+  template <class A>
+  void run(const A& a) {
+    if (!dry) stream.run(a);
+  }
+  void hidden(int index, const Tensor& x) {
+    if (tap && !dry) tap->on_hidden(index, x);
+  }
+  // The rest of this forward for the wanted logits alone.
+  Ctx logits_only() const {
+    CHECK(batch.logits_only != nullptr);
+    return {stream, *batch.logits_only, pools, arena, block_tokens, round_x, dry, tap};
+  }
+};
+
+// Temporaries made in its life are taken back at its end.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Ctx& c) : arena_(c.arena), used_(c.arena.used()) {}
+  ~ArenaScope() { arena_.reset(used_); }
+  ArenaScope(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  size_t used_;
+};
+
+}  // namespace xylem

@@ -1,0 +1,92 @@
+// What a model is: parameters it wants, bytes it caches, and a forward pass. One file in models/ makes one.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/layout.h"
+#include "nn/config.h"
+#include "tensor/tensor.h"
+
+namespace xylem {
+
+struct Ctx;
+
+// One tensor of the model, and where its numbers come from. One list serves loading, random weights, memory counts and dumps.
+struct Param {
+  enum class Kind : uint8_t {
+    kVector,    // any float type in the file -> float32, contiguous
+    kMatrix,    // [N, K] -> packed, in the stored type: the weight of a matrix product (rows are gathered from it as well)
+    kTable,     // [N, K] -> rows as stored, only ever gathered from: stays mapped in the file where that is possible
+    kExperts,   // [E, N, K] -> packed, one matrix after the other
+    kConstant,  // computed from the config, not in the file: float32
+    kTied,      // the same memory as another parameter, unless the file has its own
+  };
+  Kind kind = Kind::kVector;
+  std::string name;               // in the checkpoint, behind the model's prefix (with a leading '/': without it); of the fused whole if there are parts
+  Tensor* tensor = nullptr;       // filled by the loader; null: counted and checked only
+  std::vector<int64_t> shape;
+  // Rows of the whole, one after the other, each under its own name: q, k, v -> qkv. Used when `name` is not in the file.
+  struct Part { std::string name; int64_t rows; };
+  std::vector<Part> parts;        // for kExperts, names hold "{e}" for the expert
+  std::vector<float> constant;    // kConstant
+  const Tensor* tied = nullptr;   // kTied
+  float scale = 1.0f;             // kVector: values are multiplied by this on loading
+};
+
+// Collects a model's parameters.
+class ParamList {
+ public:
+  void vector(std::string name, Tensor& t, int64_t n, float scale = 1.0f) { add(Param::Kind::kVector, std::move(name), t, {n}).scale = scale; }
+  void matrix(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kMatrix, std::move(name), t, {n, k}); }
+  void fused(std::string name, Tensor& t, int64_t k, std::vector<Param::Part> parts);  // parts without rows (0) are left out
+  void table(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kTable, std::move(name), t, {n, k}); }
+  void experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts);
+  void constant(std::string name, Tensor& t, std::vector<float> values);
+  void tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to);
+  std::vector<Param> take() { return std::move(list_); }
+
+ private:
+  Param& add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape);
+  std::vector<Param> list_;
+};
+
+struct ModelOptions {
+  DType kv_dtype = DType::kBF16;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const CacheLayout& caches() const = 0;
+  virtual std::vector<Param> params() = 0;
+  // Computes the step in c and returns logits [R, vocab] for c.batch.logit_rows, or an empty tensor when there are none.
+  // Reads only the shapes of the batch, so that a dry pass can measure it.
+  virtual Tensor forward(Ctx& c) const = 0;
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t max_context() const = 0;                                  // tokens, of the config
+  virtual std::vector<std::string> prefixes() const = 0;                    // of tensor names, the first that fits the file is used
+  // Tensors of the file that this model knows and does not use, by prefix: {"model.vision_tower.", "vision"}.
+  virtual std::map<std::string, std::string> unused() const { return {}; }
+};
+
+struct ModelEntry {
+  std::vector<std::string> architectures;  // of config.json
+  std::vector<std::string> model_types;
+  std::unique_ptr<Model> (*make)(const Config&, const ModelOptions&);
+  std::vector<std::string> tiny_configs;   // JSON: small shapes for the automatic tests, one for each variant
+};
+std::vector<ModelEntry>& model_registry();
+struct RegisterModel {
+  explicit RegisterModel(ModelEntry e) { model_registry().push_back(std::move(e)); }
+};
+// The model of a parsed config.json. An unknown architecture lists the known ones; a wrong config names the key.
+Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptions& options);
+
+// Numbers and bytes of a parameter list: what `inspect` prints and the engine plans with. element_bytes: of the stored type.
+int64_t count_parameters(const std::vector<Param>& params);
+int64_t stored_bytes(const std::vector<Param>& params, size_t element_bytes);
+
+}  // namespace xylem
