@@ -1,0 +1,52 @@
+// Body of the RmsNorm kernels (see ops/vec_math.h).
+inline float mean_square(const float* x, int64_t n) {
+  V s[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kN <= n; i += 4 * kN)
+    for (int k = 0; k < 4; k++) {
+      const V v = load(x + i + k * kN);
+      s[k] = fma(v, v, s[k]);
+    }
+  map(n - i, [&](int64_t j, int64_t c) {
+    const V v = load(x + i + j, c);
+    s[0] = fma(v, v, s[0]);
+  });
+  return sum((s[0] + s[1]) + (s[2] + s[3])) / float(n);
+}
+
+// Loads of a piece come before its store, so that y may be x or r.
+template <bool kWeight, bool kResidual>
+inline void norm_row(const RmsNorm& a, const float* x, const float* r, float* y, int64_t n) {
+  const float inv = 1.0f / std::sqrt(mean_square(x, n) + a.eps);
+  const float scale = a.scale ? a.scale.as()[0] : 1.0f;
+  const float* w = a.w.as();
+  map(n, [&](int64_t i, int64_t c) {
+    V v = load(x + i, c) * inv;
+    if constexpr (kWeight) v = v * (load(w + i, c) + a.w_offset);
+    if constexpr (kResidual) v = (v + load(r + i, c)) * scale;
+    store(y + i, v, c);
+  });
+}
+
+template <bool kWeight, bool kResidual>
+inline void norm_rows(const RmsNorm& a, int64_t begin, int64_t end) {
+  const int64_t n = a.x.cols(), inner = a.x.rank == 3 ? a.x.dim[1] : 1;
+  // Rows of heads are short: their addresses are stepped, not divided out.
+  int64_t outer = begin / inner, at = begin % inner;
+  auto row = [&](const Tensor& t) {
+    return t.rank == 3 ? t.as() + outer * t.stride[0] + at * t.stride[1] : t.row(outer * inner + at);
+  };
+  for (int64_t i = begin; i < end; i++) {
+    norm_row<kWeight, kResidual>(a, row(a.x), kResidual ? row(a.r) : nullptr, row(a.y), n);
+    if (++at == inner) at = 0, outer++;
+  }
+}
+
+inline void run(const RmsNorm& a, Device& d) {
+  parallel_rows(d, a.x.rows(), a.x.numel(), [&](int64_t begin, int64_t end) {
+    if (a.w && a.r) norm_rows<true, true>(a, begin, end);
+    else if (a.w) norm_rows<true, false>(a, begin, end);
+    else if (a.r) norm_rows<false, true>(a, begin, end);
+    else norm_rows<false, false>(a, begin, end);
+  });
+}
