@@ -8,7 +8,7 @@ namespace xylem {
 
 enum class Policy : uint8_t {
   kFcfs,      // by arrival
-  kLpm,       // waiting requests with the longest cached prefix first; by arrival while many wait
+  kLpm,       // waiting requests with the longest cached prefix first (others may starve); by arrival while many wait
   kPriority,  // larger priority first, then by arrival; a much larger one displaces running requests
 };
 

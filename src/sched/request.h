@@ -29,10 +29,12 @@ struct Row {
   int begin = 0, count = 0;
   bool sample = false;      // the row ends at the last known token: a new token is sampled
   int logits_from = -1;     // first position of this row whose logits are wanted; begin + count - 1 when only sampling; -1 none
+  bool operator==(const Row&) const = default;
 };
 
 struct StepPlan {
   std::vector<Row> rows;
+  bool operator==(const StepPlan&) const = default;
 };
 
 // What happened to a request in a step.
@@ -43,6 +45,7 @@ struct Event {
   Finish finish = Finish::kNone;
   int cached_tokens = 0;    // prompt tokens taken from the prefix cache (of the first admission)
   std::string error;        // for kError: a sentence for the client
+  bool operator==(const Event&) const = default;
 };
 
 }  // namespace xylem

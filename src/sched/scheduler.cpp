@@ -85,6 +85,7 @@ void Scheduler::commit(const StepPlan& plan, std::span<const TokenId> sampled, s
       r.inflight_new--;
       CHECK(next < sampled.size(), next);
       const TokenId token = sampled[next++];
+      if (token < 0) distrust(r);
       if (!r.retiring) take_token(r, token, int(i), events);
     }
     keep_computed(r);
@@ -100,8 +101,6 @@ void Scheduler::commit(const StepPlan& plan, std::span<const TokenId> sampled, s
 
 void Scheduler::take_token(Request& r, TokenId token, int row, std::vector<Event>* events) {
   if (token < 0) {
-    index_.forget(r.path);
-    r.publish = false;
     end(r, row, -1, Finish::kError, "The model gave logits that are not finite numbers for this request.", events);
     return;
   }
@@ -117,6 +116,12 @@ void Scheduler::take_token(Request& r, TokenId token, int row, std::vector<Event
   } else {
     events->push_back({r.id, row, token, Finish::kNone, r.cached_tokens, ""});
   }
+}
+
+// What r computed may be wrong from anywhere on: none of it stays in the index.
+void Scheduler::distrust(Request& r) {
+  index_.forget(r.path);
+  r.publish = false;
 }
 
 void Scheduler::keep_computed(Request& r) {

@@ -1,6 +1,5 @@
 // Decides what runs next. Host only, one thread, deterministic: no device, no model, no text, no clock.
 #pragma once
-#include <array>
 #include <climits>
 #include <cstdint>
 #include <memory>
@@ -29,8 +28,9 @@ struct SchedulerConfig {
   int pack_tokens = 512;     // prompts after the first of a step get tokens only up to this many in all
   int max_running = 64;      // requests that hold a slot, and so rows of a step
   int max_logit_rows = 512;  // prompt positions whose logits one step gives, at most
-  int max_context =
-      INT_MAX;  // tokens of prompt and output; set it to what the pools hold and long requests end by kLength
+  // Tokens of prompt and output together. No larger than what the pools hold, and long requests end by kLength, not
+  // kError.
+  int max_context = INT_MAX;
   Policy policy = Policy::kFcfs;
   bool prefix_cache = true;
 };
@@ -160,6 +160,7 @@ class Scheduler {
   int blocks_to_take(const Request& r, size_t group) const;
   std::optional<std::string> never_fits(const Request& r) const;
   void take_token(Request& r, TokenId token, int row, std::vector<Event>* events);
+  void distrust(Request& r);
   void keep_computed(Request& r);
   void end(Request& r, int row, TokenId token, Finish finish, std::string error, std::vector<Event>* events);
   void release(Request& r);

@@ -77,8 +77,12 @@ Scheduler::Start Scheduler::try_start(Request& r, Step& step) {
     return Start::kLater;
   }
   index_.attach(hit, r.tables);
+  if (hit.node != kNoNode) index_.pin(hit.node);  // the row may evict what the tables do not hold
   r.computed = hit.blocks * config_.block_tokens;
-  if (!room_to_start(r) || !add_row(r, prefill_allowance(step), step)) {
+  const bool started = room_to_start(r) && add_row(r, prefill_allowance(step), step);
+  if (started && config_.prefix_cache) index_.start(r.path, r.cache_key, hit, r.tokens);
+  if (hit.node != kNoNode) index_.unpin(hit.node);
+  if (!started) {
     for (BlockTable& t : r.tables) t.clear();
     r.computed = 0;
     return Start::kNoRoom;
@@ -89,7 +93,6 @@ Scheduler::Start Scheduler::try_start(Request& r, Step& step) {
   CHECK(slot != slots_.end());
   *slot = &r;
   r.slot = step.plan.rows.back().slot = int(slot - slots_.begin());
-  if (config_.prefix_cache) index_.start(r.path, r.cache_key, hit, r.tokens);
   if (!std::exchange(r.admitted, true)) {
     r.cached_tokens = r.computed;
     totals_.prompt_tokens += uint64_t(r.prompt_tokens);
