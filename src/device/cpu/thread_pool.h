@@ -35,6 +35,7 @@ class ThreadPool {
   void run(int n, F&& f) {
     if (n > size()) n = size();
     if (n <= 1) {
+      next_item_.store(0, std::memory_order_relaxed);
       f(CpuThread{0, 1, this});
       return;
     }
