@@ -50,8 +50,25 @@ namespace avx512 {
 }  // namespace avx512
 }  // namespace
 }  // namespace xylem
-#undef XYLEM_VEC_LANES
 #pragma GCC pop_options
+
+// Bodies that have a use for bfloat16 products ask for a fourth namespace with XYLEM_VEC_BF16.
+#if defined(XYLEM_VEC_BF16)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+#define XYLEM_VEC_DOT
+namespace xylem {
+namespace {
+namespace avx512_bf16 {
+#include "ops/vec_math_lanes.h"
+#include XYLEM_VEC_BODY
+}  // namespace avx512_bf16
+}  // namespace
+}  // namespace xylem
+#undef XYLEM_VEC_DOT
+#pragma GCC pop_options
+#endif
+#undef XYLEM_VEC_LANES
 #endif
 
 // Registers the run(const Op&, Device&) of each namespace.

@@ -24,6 +24,7 @@ inline VI iota() {
 inline V load(const float* p) { return *reinterpret_cast<const VUnaligned*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<VUnaligned*>(p) = v; }
 inline VU load_u(const void* p) { return *static_cast<const VUUnaligned*>(p); }
+inline void store_u(void* p, VU v) { *static_cast<VUUnaligned*>(p) = v; }
 // The first n <= kN elements; zeros beyond.
 inline V load(const float* p, int64_t n) {
   if (n == kN) return load(p);
@@ -139,11 +140,11 @@ inline V tanh(V x) {
   return a < 0.625f ? small : (x < 0.0f ? -t : t);
 }
 
-// Rounds to bfloat16, nearest even; NaN stays NaN.
-inline VH to_bf16(V x) {
+// Bits of x rounded to bfloat16, nearest even, in the low half of each lane; NaN stays NaN.
+inline VU bf16_bits(V x) {
   const VU u = bits_u(x);
   const VU rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   const VU nan = (u >> 16) | 0x40u;
-  return __builtin_convertvector(x == x ? rounded : nan, VH);
+  return x == x ? rounded : nan;
 }
-inline void store_h(uint16_t* p, VH v) { *reinterpret_cast<VHUnaligned*>(p) = v; }
+inline void store_bf16(uint16_t* p, V x) { *reinterpret_cast<VHUnaligned*>(p) = __builtin_convertvector(bf16_bits(x), VH); }
