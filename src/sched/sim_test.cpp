@@ -189,19 +189,14 @@ class World {
 
   void check_plan(const StepPlan& plan) {
     int prefill = 0, first_prefill = 0, logit_rows = 0;
-    bool decodes_over = false;
     std::set<int> slots;
     for (const Row& row : plan.rows) {
       const Request& r = scheduler_.request(row.id);
       CHECK(row.count > 0 && row.slot >= 0 && row.slot < config_.max_running && slots.insert(row.slot).second,
             row.slot);
       if (row.begin < r.prompt_tokens || row.count > 1) {
-        decodes_over = true;
         if (prefill == 0) first_prefill = row.count;
         prefill += row.count;
-      } else {
-        // A readmitted request may have a single token left to recompute; it comes after the prefills.
-        CHECK(!decodes_over || r.cached_tokens >= 0);
       }
       if (row.logits_from >= 0 && row.logits_from < r.prompt_tokens - 1)
         logit_rows += row.begin + row.count - row.logits_from;
