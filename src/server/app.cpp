@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "server/mailbox.h"
+
 namespace xylem {
 
 uint64_t random_u64() {
@@ -29,6 +31,8 @@ App::App(ServerConfig c, ModelContext m, Engine& e)
       model_name(config.served_model_name.empty() ? model.model_path : config.served_model_name),
       started_unix(unix_seconds()),
       hash_seed(random_u64()),
-      metrics(model_name) {}
+      metrics(model_name),
+      mailboxes(std::make_unique<Mailboxes>()) {}
+App::~App() = default;
 
 }  // namespace xylem

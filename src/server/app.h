@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "runtime/engine.h"
@@ -13,8 +14,11 @@
 namespace xylem {
 
 // config, model, engine, model_name and the times are fixed before the first connection; the rest locks itself.
+class Mailboxes;
+
 struct App {
   App(ServerConfig config, ModelContext model, Engine& engine);
+  ~App();
 
   const ServerConfig config;
   const ModelContext model;
@@ -24,8 +28,10 @@ struct App {
   const uint64_t hash_seed;          // random: cache keys of salts cannot be guessed or collided
   ActiveRequests active;
   Metrics metrics;
+  const std::unique_ptr<Mailboxes> mailboxes;
   std::atomic<bool> draining{false};
   std::atomic<int> busy{0};          // HTTP requests being handled
+  std::atomic<bool> flushing{false};
 };
 
 uint64_t random_u64();               // any thread; not reproducible
