@@ -4,10 +4,10 @@
 
 namespace xylem {
 
-BlockPool::BlockPool(int blocks) : end_(blocks) {
+BlockPool::BlockPool(int blocks) : size_(blocks), likely_(blocks), unlikely_(blocks + 1) {
   CHECK(blocks >= 0, blocks);
-  links_.resize(size_t(blocks) + 1);
-  links_[size_t(end_)].prev = links_[size_t(end_)].next = end_;
+  links_.resize(size_t(blocks) + 2);
+  for (BlockId list : {likely_, unlikely_}) links_[size_t(list)].prev = links_[size_t(list)].next = list;
   free_.reserve(size_t(blocks));
   for (BlockId b = blocks; b-- > 0;) free_.push_back(b);
 }
@@ -29,12 +29,12 @@ void BlockPool::retain(BlockId b) {
   link.refs++;
 }
 
-void BlockPool::release(BlockId b) {
+void BlockPool::release(BlockId b, bool likely) {
   Link& link = at(b);
   CHECK(link.refs > 0, b);
   if (--link.refs > 0) return;
   if (link.indexed) {
-    push_youngest(b);
+    push_youngest(b, likely ? likely_ : unlikely_);
   } else {
     free_.push_back(b);
   }
@@ -56,14 +56,20 @@ void BlockPool::clear_indexed(BlockId b) {
 }
 
 BlockPool::Link& BlockPool::at(BlockId b) {
-  CHECK(b >= 0 && b < end_, b, end_);
+  CHECK(b >= 0 && b < size_, b, size_);
   return links_[size_t(b)];
 }
 
-void BlockPool::push_youngest(BlockId b) {
-  Link& sentinel = links_[size_t(end_)];
+BlockId BlockPool::next_evictable() const {
+  for (BlockId list : {unlikely_, likely_})
+    if (const BlockId b = links_[size_t(list)].next; b != list) return b;
+  return kHole;
+}
+
+void BlockPool::push_youngest(BlockId b, BlockId list) {
+  Link& sentinel = links_[size_t(list)];
   links_[size_t(b)].prev = sentinel.prev;
-  links_[size_t(b)].next = end_;
+  links_[size_t(b)].next = list;
   links_[size_t(sentinel.prev)].next = b;
   sentinel.prev = b;
   evictable_++;

@@ -15,16 +15,18 @@ class BlockPool {
  public:
   explicit BlockPool(int blocks);
 
-  BlockId take();                 // a free block with one reference; kHole when none is free
-  void retain(BlockId b);         // one more reference to a used or an evictable block
-  void release(BlockId b);        // one less; after the last, b is the youngest evictable if indexed, else free
+  BlockId take();          // a free block with one reference; kHole when none is free
+  void retain(BlockId b);  // one more reference to a used or an evictable block
+  // One less. After the last one b is free, or evictable if indexed: the youngest, and after all unlikely ones if it is
+  // likely that its content is asked for again.
+  void release(BlockId b, bool likely = true);
   void set_indexed(BlockId b);    // b is used; from now on it survives its last reference
   void clear_indexed(BlockId b);  // an evictable b is free at once, a used one after its last reference
 
-  BlockId oldest_evictable() const { return links_[size_t(end_)].next == end_ ? kHole : links_[size_t(end_)].next; }
+  BlockId next_evictable() const;  // the one to evict first; kHole when there is none
   int refs(BlockId b) const { return links_[size_t(b)].refs; }
   bool indexed(BlockId b) const { return links_[size_t(b)].indexed; }
-  int size() const { return end_; }
+  int size() const { return size_; }
   int free_blocks() const { return int(free_.size()); }
   int evictable_blocks() const { return evictable_; }
   int used_blocks() const { return size() - free_blocks() - evictable_; }
@@ -32,17 +34,18 @@ class BlockPool {
 
  private:
   struct Link {
-    BlockId prev = kHole, next = kHole;  // in the list of evictable blocks, oldest first
+    BlockId prev = kHole, next = kHole;  // in one of the two lists of evictable blocks, oldest first
     int refs = 0;
     bool indexed = false;
   };
   Link& at(BlockId b);
-  void push_youngest(BlockId b);
+  void push_youngest(BlockId b, BlockId list);
   void unlink(BlockId b);
 
-  int end_;  // index of the list's sentinel
+  const int size_;
+  const BlockId likely_, unlikely_;  // the lists' sentinels
   int evictable_ = 0;
-  std::vector<Link> links_;  // [size + 1]
+  std::vector<Link> links_;  // [size + 2]
   std::vector<BlockId> free_;
 };
 

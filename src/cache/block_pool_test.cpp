@@ -34,15 +34,30 @@ TEST(BlockPool, AnIndexedBlockBecomesEvictableInOrderOfRelease) {
   for (BlockId b : {2, 0, 1}) pool.release(b);
   EXPECT_EQ(pool.evictable_blocks(), 3);
   EXPECT_EQ(pool.free_blocks(), 0);
-  EXPECT_EQ(pool.oldest_evictable(), 2);
+  EXPECT_EQ(pool.next_evictable(), 2);
   pool.retain(2);  // used again: the next oldest moves up
-  EXPECT_EQ(pool.oldest_evictable(), 0);
+  EXPECT_EQ(pool.next_evictable(), 0);
   pool.release(2);  // and it is the youngest now
   pool.clear_indexed(0);
-  EXPECT_EQ(pool.oldest_evictable(), 1);
+  EXPECT_EQ(pool.next_evictable(), 1);
   EXPECT_EQ(pool.free_blocks(), 1);
   pool.clear_indexed(1);
-  EXPECT_EQ(pool.oldest_evictable(), 2);
+  EXPECT_EQ(pool.next_evictable(), 2);
+}
+
+TEST(BlockPool, UnlikelyBlocksAreEvictedBeforeLikelyOnes) {
+  BlockPool pool(4);
+  for (int i = 0; i < 4; i++) pool.set_indexed(pool.take());
+  pool.release(0);
+  pool.release(1, false);
+  pool.release(2, false);
+  pool.release(3);
+  std::vector<BlockId> order;
+  while (pool.evictable_blocks() > 0) {
+    order.push_back(pool.next_evictable());
+    pool.clear_indexed(order.back());
+  }
+  EXPECT_EQ(order, (std::vector<BlockId>{1, 2, 0, 3}));
 }
 
 TEST(BlockPool, AUsedBlockThatLeavesTheIndexIsFreeAfterItsLastReference) {
@@ -77,7 +92,7 @@ TEST(BlockTable, OwnsItsBlocksAndReleasesTheDeepestFirst) {
     EXPECT_EQ(pool.used_blocks(), 3);
   }
   EXPECT_EQ(pool.evictable_blocks(), 3);
-  EXPECT_EQ(pool.oldest_evictable(), 2);
+  EXPECT_EQ(pool.next_evictable(), 2);
 }
 
 TEST(BlockTable, LeavesHolesBeforeTheWindow) {

@@ -17,7 +17,10 @@ class BlockTable {
  public:
   explicit BlockTable(BlockPool* pool) : pool_(pool) {}
   BlockTable(BlockTable&& o) noexcept
-      : pool_(o.pool_), ids_(std::exchange(o.ids_, {})), first_(std::exchange(o.first_, 0)) {}
+      : pool_(o.pool_),
+        ids_(std::exchange(o.ids_, {})),
+        first_(std::exchange(o.first_, 0)),
+        shared_(std::exchange(o.shared_, 0)) {}
   BlockTable(const BlockTable&) = delete;
   BlockTable& operator=(const BlockTable&) = delete;
   ~BlockTable() { clear(); }
@@ -33,7 +36,7 @@ class BlockTable {
   void start_shared(int n) {
     CHECK(ids_.empty(), size());
     ids_.assign(size_t(n), kHole);
-    first_ = n;
+    first_ = shared_ = n;
   }
   void share_in_front(BlockId b) {
     pool_->retain(b);
@@ -46,10 +49,12 @@ class BlockTable {
     pool_->release(std::exchange(ids_[size_t(i)], b));
   }
 
-  // Entries before i become holes.
-  void drop_before(int i) {
+  // Entries before i become holes. Those that were shared, and those in [likely, likely_end), count as likely to be
+  // asked for again.
+  void drop_before(int i, int likely = 0, int likely_end = 0) {
     for (const int end = std::min(i, size()); first_ < end; first_++)
-      pool_->release(std::exchange(ids_[size_t(first_)], kHole));
+      pool_->release(std::exchange(ids_[size_t(first_)], kHole),
+                     first_ < shared_ || (first_ >= likely && first_ < likely_end));
   }
 
   // The deepest entry is released first, so that of blocks only the index keeps, children are evicted before parents.
@@ -59,13 +64,14 @@ class BlockTable {
       ids_.pop_back();
     }
     ids_.clear();
-    first_ = 0;
+    first_ = shared_ = 0;
   }
 
  private:
   BlockPool* pool_;
   std::vector<BlockId> ids_;
-  int first_ = 0;  // entries before are holes, the others are not
+  int first_ = 0;   // entries before are holes, the others are not
+  int shared_ = 0;  // entries before were computed by others
 };
 
 }  // namespace xylem

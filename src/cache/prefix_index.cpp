@@ -124,7 +124,7 @@ void PrefixIndex::unpin(NodeId node) {
 }
 
 bool PrefixIndex::evict_one(int group) {
-  const BlockId b = pools_[size_t(group)].oldest_evictable();
+  const BlockId b = pools_[size_t(group)].next_evictable();
   if (b == kHole) return false;
   const NodeId n = owner_[size_t(group)][size_t(b)];
   unindex(n, group);

@@ -64,7 +64,7 @@ class PrefixIndex {
   void pin(NodeId node);
   void unpin(NodeId node);
 
-  // Frees the block of a group that was evictable the longest. False when there is none.
+  // Frees the block of a group that is the least likely to be missed. False when none is evictable.
   bool evict_one(int group);
   // Forgets every block that no table refers to.
   void clear();

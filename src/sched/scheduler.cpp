@@ -93,7 +93,6 @@ void Scheduler::commit(const StepPlan& plan, std::span<const TokenId> sampled, s
   }
   CHECK(next == sampled.size(), next, sampled.size());
   totals_.steps++;
-  if (idle()) check_idle();
 #ifndef NDEBUG
   check_conservation();
 #endif
@@ -130,8 +129,14 @@ void Scheduler::keep_computed(Request& r) {
     const size_t known = std::min(r.tokens.size(), size_t(r.computed));
     index_.advance(r.path, {r.tokens.data(), known}, r.tables);
   }
-  for (size_t g = 0; g < r.tables.size(); g++)
-    r.tables[g].drop_before(config_.groups[g].first_needed_block(r.computed, config_.block_tokens));
+  // The end of a prompt is where the same prompt, or the next turn without this output, will continue. What lies within
+  // the prompt or the output would serve only those that differ from there on, and must not drive others' ends out.
+  const int block_tokens = config_.block_tokens, last_boundary = (r.prompt_tokens - 1) / block_tokens;
+  for (size_t g = 0; g < r.tables.size(); g++) {
+    const CacheGroup& group = config_.groups[g];
+    r.tables[g].drop_before(group.first_needed_block(r.computed, block_tokens),
+                            group.first_needed_block(last_boundary * block_tokens, block_tokens), last_boundary);
+  }
 }
 
 void Scheduler::end(Request& r, int row, TokenId token, Finish finish, std::string error, std::vector<Event>* events) {
@@ -145,6 +150,7 @@ void Scheduler::free_if_retired(Request& r) {
   if (r.slot < 0) waiting_.erase(&r);
   release(r);
   requests_.erase(r.id);
+  if (idle()) check_idle();
 }
 
 // Gives back everything it holds: blocks, its place in the index, its slot.

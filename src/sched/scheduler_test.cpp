@@ -286,6 +286,21 @@ TEST(Scheduler, WindowBlocksLeaveDuringChunkedPrefill) {
   d.finish_all();
 }
 
+TEST(Scheduler, WindowsInsideALongPromptDoNotDriveOutTheEndsOfOthers) {
+  SchedulerConfig c = config();
+  c.groups = {CacheGroup{}, CacheGroup{.window_tokens = 6}};
+  c.pool_blocks = {100, 12};
+  c.chunk_tokens = 8;
+  Driver d(c);
+  d.s.submit(request(1, counting(17, 100), 10));
+  d.finish_all();
+  d.s.submit(request(2, counting(150, 500), 1));
+  d.finish_all();
+  d.s.submit(
+      request(3, counting(17, 100), 1));  // the same prompt again: its end is still there, though the first went on
+  EXPECT_EQ(d.step().rows[0].begin, 16);
+}
+
 TEST(Scheduler, TakesASmallerChunkWhenBlocksAreShort) {
   SchedulerConfig c = config();
   c.groups = {CacheGroup{}, CacheGroup{.window_tokens = 6}};
