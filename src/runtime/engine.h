@@ -72,6 +72,7 @@ struct EngineConfig {
   std::string dtype = "auto";         // auto = bfloat16; float32: all activations float32
   std::string load_format = "auto";   // auto = safetensors; dummy: random weights of the config's shapes
   int threads = 0;                    // compute threads
+  std::string isa = "auto";           // of CPU kernels: auto, scalar, avx2, avx512, avx512_bf16
   int64_t kv_memory_bytes = 0;
   int page_size = 0;                  // tokens: 16, 32, 64 or 128
   int context_length = 0;

@@ -1,0 +1,244 @@
+#include "runtime/engine.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <variant>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/queue.h"
+#include "runtime/load.h"
+#include "runtime/pipe.h"
+
+namespace xylem {
+namespace {
+
+struct Submit { GenerateRequest request; std::shared_ptr<EventSink> sink; };
+struct Cancel { RequestId id; };
+struct Flush { std::promise<bool>* done; };
+using Message = std::variant<Submit, Cancel, Flush>;
+
+// A request between its arrival and its last event.
+struct Live {
+  GenerateRequest request;
+  std::shared_ptr<EventSink> sink;
+  std::vector<TokenLogprob> prompt_logprobs;  // kept until the first token
+  bool started = false;
+};
+
+class EngineImpl final : public Engine {
+ public:
+  explicit EngineImpl(LoadedEngine loaded)
+      : info_(std::move(loaded.info)), runner_(std::move(loaded.runner)), sched_(std::move(loaded.sched)),
+        builder_(loaded.limits, runner_->model().caches(), runner_->token_pool()), pipe_(*runner_, loaded.limits, info_.pipeline_depth),
+        thread_([this] { loop(); }) {}
+
+  ~EngineImpl() override {
+    stopping_ = true;
+    inbox_.close();
+    thread_.join();
+  }
+
+  RequestId next_id() override { return next_id_.fetch_add(1); }
+  const EngineInfo& info() const override { return info_; }
+
+  Status submit(GenerateRequest r, std::shared_ptr<EventSink> sink) override {
+    TRY_VOID(check(r));
+    std::lock_guard lock(submit_mutex_);  // the count and the message belong together
+    if (stopping_) return unavailable("The server is shutting down.");
+    const int free_slots = std::max(0, info_.max_running_requests - running_.load());
+    if (pending_.load() >= info_.max_queued_requests + free_slots) return unavailable("The request queue is full.");
+    pending_++;
+    if (!inbox_.push(Submit{std::move(r), std::move(sink)})) return unavailable("The server is shutting down.");
+    return {};
+  }
+  void cancel(RequestId id) override { inbox_.push(Cancel{id}); }
+  bool flush_cache() override {
+    std::promise<bool> done;
+    auto result = done.get_future();
+    return inbox_.push(Flush{&done}) && result.get();
+  }
+  void drain() override {
+    {
+      std::lock_guard lock(submit_mutex_);
+      stopping_ = true;
+    }
+    while (live_count_.load() > 0 || pending_.load() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EngineStats stats() const override {
+    std::lock_guard lock(stats_mutex_);
+    return stats_;
+  }
+
+ private:
+  Status check(const GenerateRequest& r) const {
+    if (r.prompt.empty()) return invalid("The prompt is empty.");
+    if (int64_t(r.prompt.size()) >= info_.context_length)
+      return invalid(fmt::format("The prompt has {} tokens; the context holds {}.", r.prompt.size(), info_.context_length));
+    auto outside = [&](TokenId id) { return id < 0 || id >= info_.vocab_size; };
+    for (TokenId id : r.prompt)
+      if (outside(id)) return invalid(fmt::format("Token id {} of the prompt is outside the vocabulary of {}.", id, info_.vocab_size));
+    for (const auto& [id, value] : r.sampling.logit_bias)
+      if (outside(id)) return invalid(fmt::format("Token id {} of logit_bias is outside the vocabulary of {}.", id, info_.vocab_size));
+    for (TokenId id : r.logprob_ids)
+      if (outside(id)) return invalid(fmt::format("Token id {} of token_ids_logprob is outside the vocabulary of {}.", id, info_.vocab_size));
+    if (r.sampling.logit_bias.size() + r.stop_ids.size() > size_t(kMaxAdjustments))
+      return invalid(fmt::format("logit_bias and stop token ids together have more than {} entries.", kMaxAdjustments));
+    if (r.logprob_ids.size() > size_t(kMaxChosen)) return invalid(fmt::format("token_ids_logprob has more than {} entries.", kMaxChosen));
+    if (r.top_logprobs > kMaxTopLogprobs) return invalid(fmt::format("At most {} top log-probabilities can be asked for.", kMaxTopLogprobs));
+    if (r.max_new_tokens < 1) return invalid("max_new_tokens must be at least 1.");
+    return {};
+  }
+
+  // The engine thread. Everything below runs on it alone.
+  void loop() {
+    pthread_setname_np(pthread_self(), "xylem-engine");
+    std::vector<Message> messages;
+    std::vector<Event> events;
+    while (inbox_.drain(messages, /*block=*/sched_->idle() && pipe_.empty())) {
+      for (Message& m : messages) std::visit([&](auto& x) { apply(x, events); }, m);
+      publish(events, nullptr);
+      const double t0 = now_seconds();
+      StepPlan plan = sched_->plan(&events);
+      const bool planned = !plan.rows.empty();
+      if (planned) {
+        StepSlab& slab = pipe_.next_slab();
+        builder_.build(plan, *sched_, [this](RequestId id) -> const GenerateRequest& { return live_.at(id).request; }, slab);
+        note_started(plan);
+        schedule_seconds_ += now_seconds() - t0;
+        pipe_.start(slab);
+      }
+      publish(events, nullptr);
+      if (pipe_.full() || (!planned && !pipe_.empty())) commit(events);
+      update_stats();
+    }
+    while (!pipe_.empty()) commit(events);
+    for (auto& [id, live] : live_) live.sink->on_event(aborted(id));
+  }
+
+  static EngineEvent aborted(RequestId id) {
+    EngineEvent e;
+    e.id = id, e.finish = Finish::kAbort;
+    return e;
+  }
+
+  void apply(Submit& m, std::vector<Event>&) {
+    const GenerateRequest& r = m.request;
+    sched_->submit({r.id, r.prompt, r.max_new_tokens, r.min_new_tokens, r.stop_ids, r.priority, r.cache_key, r.prompt_logprobs_from});
+    live_.emplace(r.id, Live{std::move(m.request), std::move(m.sink), {}, false});
+    live_count_ = int(live_.size());
+  }
+  void apply(Cancel& m, std::vector<Event>& events) { sched_->cancel(m.id, &events); }
+  void apply(Flush& m, std::vector<Event>&) { m.done->set_value(sched_->flush()); }
+
+  void note_started(const StepPlan& plan) {
+    for (const Row& row : plan.rows) {
+      Live& live = live_.at(row.id);
+      if (!live.started) live.started = true, pending_--;
+    }
+  }
+
+  void commit(std::vector<Event>& events) {
+    StepSlab& s = pipe_.finish();
+    forward_seconds_ += pipe_.last_seconds();
+    sampled_.clear();
+    for (size_t i = 0; i < s.logit_rows.size(); i++) {
+      if (s.logit_rows[i].sample) sampled_.push_back(s.sample.tokens.as<int32_t>()[i]);
+      else if (auto it = live_.find(s.plan.rows[size_t(s.logit_rows[i].row)].id); it != live_.end()) it->second.prompt_logprobs.push_back(logprob(s, i, it->second.request));
+    }
+    const double t0 = now_seconds();
+    sched_->commit(s.plan, sampled_, &events);
+    schedule_seconds_ += now_seconds() - t0;
+    publish(events, &s);
+  }
+
+  static TokenLogprob logprob(const StepSlab& s, size_t i, const GenerateRequest& r) {
+    const SampleRow& p = s.sample.rows.as<const SampleRow>()[i];
+    TokenLogprob l;
+    l.token = s.sample.tokens.as<int32_t>()[i], l.logprob = s.sample.logprobs.as()[i];
+    for (int k = 0; k < r.top_logprobs; k++) {
+      const TokenId id = s.sample.top_ids.as<int32_t>()[i * kMaxTopLogprobs + size_t(k)];
+      if (id >= 0) l.top.emplace_back(id, s.sample.top_logprobs.as()[i * kMaxTopLogprobs + size_t(k)]);
+    }
+    for (int32_t k = p.chosen_begin; k < p.chosen_end; k++) l.chosen.emplace_back(s.sample.chosen_ids.as<int32_t>()[k], s.sample.chosen_logprobs.as()[k]);
+    return l;
+  }
+
+  // Hands events to their sinks. s: the committed step they came of, if any.
+  void publish(std::vector<Event>& events, const StepSlab* s) {
+    for (Event& e : events) {
+      const auto it = live_.find(e.id);
+      if (it == live_.end()) continue;
+      Live& live = it->second;
+      EngineEvent out;
+      out.id = e.id, out.token = e.token, out.finish = e.finish, out.cached_tokens = e.cached_tokens;
+      if (e.finish == Finish::kError) out.error = internal_error(std::move(e.error));
+      if (s && e.row >= 0 && e.token >= 0 && wants_logprob(live.request))
+        for (size_t i = 0; i < s->logit_rows.size(); i++)
+          if (s->logit_rows[i].sample && s->logit_rows[i].row == e.row) out.logprob = logprob(*s, i, live.request);
+      if (e.token >= 0 || e.finish != Finish::kNone) out.prompt_logprobs = std::exchange(live.prompt_logprobs, {});
+      live.sink->on_event(std::move(out));
+      if (e.finish == Finish::kNone) continue;
+      if (!live.started) pending_--;
+      live_.erase(it);
+      live_count_ = int(live_.size());
+    }
+    events.clear();
+  }
+  static bool wants_logprob(const GenerateRequest& r) { return r.logprobs || r.top_logprobs > 0 || !r.logprob_ids.empty(); }
+
+  void update_stats() {
+    running_ = sched_->running();
+    const SchedulerTotals& t = sched_->totals();
+    const double now = now_seconds();
+    std::lock_guard lock(stats_mutex_);
+    stats_.running = sched_->running(), stats_.queued = sched_->waiting();
+    if (sched_->config().groups.size()) {
+      stats_.used_tokens = int64_t(sched_->used_blocks(0)) * info_.page_size;
+      stats_.cached_tokens_evictable = int64_t(sched_->evictable_blocks(0)) * info_.page_size;
+    }
+    stats_.steps = t.steps, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
+    stats_.generated_tokens = t.generated_tokens, stats_.finished = t.finished, stats_.aborted = t.aborted, stats_.preemptions = t.preemptions;
+    stats_.schedule_seconds = schedule_seconds_, stats_.forward_seconds = forward_seconds_;
+    if (now - rate_time_ >= 1.0) {
+      stats_.gen_throughput = double(t.generated_tokens - rate_tokens_) / (now - rate_time_);
+      rate_time_ = now, rate_tokens_ = t.generated_tokens;
+    }
+  }
+
+  EngineInfo info_;
+  std::unique_ptr<Runner> runner_;
+  std::unique_ptr<Scheduler> sched_;
+  BatchBuilder builder_;
+  StepPipe pipe_;
+  std::unordered_map<RequestId, Live> live_;
+  std::vector<TokenId> sampled_;
+  double schedule_seconds_ = 0, forward_seconds_ = 0, rate_time_ = 0;
+  uint64_t rate_tokens_ = 0;
+
+  Queue<Message> inbox_;
+  std::mutex submit_mutex_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> pending_{0};      // submitted, not yet in a step
+  std::atomic<int> running_{0}, live_count_{0};
+  std::atomic<RequestId> next_id_{1};
+  mutable std::mutex stats_mutex_;
+  EngineStats stats_;
+  std::thread thread_;               // last: it uses everything above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
+  TRY(LoadedEngine loaded, load_engine(config));
+  return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(loaded)));
+}
+
+}  // namespace xylem

@@ -1,0 +1,184 @@
+// The engine against transformers' outputs: token by token in float32, alone and under everything that must not matter.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/collector.h"
+#include "runtime/load.h"
+#include "weights/safetensors.h"
+
+namespace xylem {
+namespace {
+
+using nlohmann::json;
+const std::string kRoot = XYLEM_SOURCE_DIR;
+
+struct Golden { std::string name, folder, data; };
+std::vector<Golden> goldens() {
+  return {{"demo", kRoot + "/models/demo", kRoot + "/tests/golden/demo"},
+          {"gemma4_e", kRoot + "/tests/golden/gemma4-e", kRoot + "/tests/golden/gemma4-e"},
+          {"gemma4_moe", kRoot + "/tests/golden/gemma4-moe", kRoot + "/tests/golden/gemma4-moe"}};
+}
+
+struct TextCase { std::string name; std::vector<TokenId> prompt, output; json top5; };
+
+std::vector<TextCase> load_cases(const Golden& g, std::vector<TokenId>* eos) {
+  std::ifstream f(g.data + "/golden.json");
+  EXPECT_TRUE(f.good()) << g.data;
+  const json j = json::parse(f);
+  *eos = j.at("eos_token_ids").get<std::vector<TokenId>>();
+  std::vector<TextCase> cases;
+  for (const json& c : j.at("cases"))
+    if (!c.contains("images")) cases.push_back({c.at("name"), c.at("prompt_ids"), c.at("output_ids"), c.at("top5")});
+  return cases;
+}
+
+EngineConfig float32(const Golden& g) {
+  EngineConfig c;
+  c.model = g.folder, c.dtype = "float32", c.threads = 2, c.progress = false;
+  c.kv_memory_bytes = int64_t(256) << 20;
+  return c;
+}
+
+std::unique_ptr<Engine> start(const EngineConfig& c) {
+  auto e = Engine::create(c);
+  EXPECT_TRUE(e.ok()) << (e.ok() ? "" : e.error().text);
+  return e.ok() ? std::move(*e) : nullptr;
+}
+
+std::shared_ptr<Collector> send(Engine& e, const TextCase& c, const std::vector<TokenId>& eos) {
+  GenerateRequest r;
+  r.id = e.next_id(), r.prompt = c.prompt, r.sampling.temperature = 0, r.max_new_tokens = int(c.output.size()), r.stop_ids = eos;
+  r.logprobs = true, r.top_logprobs = 5;
+  auto sink = std::make_shared<Collector>();
+  const Status s = e.submit(std::move(r), sink);
+  EXPECT_TRUE(s.ok()) << s.error().text;
+  return sink;
+}
+
+void expect_golden(const TextCase& c, const Collector::All& got, const std::string& where) {
+  EXPECT_EQ(got.tokens, c.output) << where << " " << c.name << " " << got.error.text;
+  for (size_t i = 0; i < std::min(got.logprobs.size(), c.output.size()); i++) {
+    const std::map<TokenId, float> top(got.logprobs[i].top.begin(), got.logprobs[i].top.end());
+    for (const json& want : c.top5.at(i)) {
+      const TokenId id = want.at(0);
+      const double lp = want.at(1);
+      if (id == c.output[i]) {
+        EXPECT_NEAR(got.logprobs[i].logprob, lp, 0.01) << where << " " << c.name << " token " << i;
+      }
+      if (top.count(id) && lp > -12) {
+        EXPECT_NEAR(top.at(id), lp, 0.01) << where << " " << c.name << " token " << i << " id " << id;
+      }
+    }
+  }
+}
+
+class GoldenTest : public testing::TestWithParam<Golden> {};
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::ValuesIn(goldens()), [](const auto& i) { return i.param.name; });
+
+TEST_P(GoldenTest, AloneThenAllAtOnceWithAWarmCache) {
+  std::vector<TokenId> eos;
+  const auto cases = load_cases(GetParam(), &eos);
+  auto engine = start(float32(GetParam()));
+  ASSERT_TRUE(engine);
+  for (const auto& c : cases) expect_golden(c, send(*engine, c, eos)->wait(), "cold");
+  std::vector<std::shared_ptr<Collector>> sinks;
+  for (const auto& c : cases) sinks.push_back(send(*engine, c, eos));
+  int cached = 0;
+  for (size_t i = 0; i < cases.size(); i++) {
+    const auto all = sinks[i]->wait();
+    expect_golden(cases[i], all, "warm");
+    cached += all.cached_tokens;
+  }
+  EXPECT_GT(cached, 2000);
+}
+
+struct Variant { const char* name; int chunk, page, depth; bool tight, cache; };
+
+// The least memory with which one request of so many tokens runs: the others push each other out.
+int64_t tight_memory(EngineConfig config, size_t tokens) {
+  for (int64_t bytes = 64 << 10; bytes < int64_t(1) << 30; bytes += bytes / 8) {
+    config.kv_memory_bytes = bytes;
+    auto e = Engine::create(config);
+    if (e.ok() && (*e)->info().max_total_tokens >= int64_t(tokens)) return bytes;
+  }
+  return 0;
+}
+
+TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
+  const Variant variants[] = {{"chunk 16, page 16", 16, 16, 1, false, true}, {"chunk 64, page 64, depth 2", 64, 64, 2, false, true},
+                              {"chunk 2048, depth 2", 2048, 32, 2, false, false}, {"no room, depth 1", 64, 16, 1, true, true},
+                              {"no room, depth 2", 256, 16, 2, true, true}};
+  std::vector<TokenId> eos;
+  const auto cases = load_cases(GetParam(), &eos);
+  size_t longest = 0;
+  for (const auto& c : cases) longest = std::max(longest, c.prompt.size() + c.output.size());
+  for (const Variant& v : variants) {
+    EngineConfig config = float32(GetParam());
+    config.chunked_prefill_size = v.chunk, config.page_size = v.page, config.pipeline_depth = v.depth, config.disable_radix_cache = !v.cache;
+    config.max_running_requests = 16;
+    if (v.tight) config.kv_memory_bytes = tight_memory(config, longest + 64);
+    auto engine = start(config);
+    ASSERT_TRUE(engine);
+    std::vector<std::shared_ptr<Collector>> sinks;
+    for (const auto& c : cases) sinks.push_back(send(*engine, c, eos));
+    for (size_t i = 0; i < cases.size(); i++) expect_golden(cases[i], sinks[i]->wait(), v.name);
+  }
+}
+
+// Hidden states of every layer against the recorded ones.
+struct Tap : HiddenTap {
+  std::map<int, std::vector<float>> states;
+  void on_hidden(int i, const Tensor& x) override {
+    auto& v = states[i];
+    for (int64_t r = 0; r < x.rows(); r++) v.insert(v.end(), x.row(r), x.row(r) + x.cols());
+  }
+};
+
+TEST_P(GoldenTest, HiddenStatesOfEveryLayer) {
+  auto loaded = load_engine(float32(GetParam()));
+  ASSERT_TRUE(loaded.ok()) << loaded.error().text;
+  auto file = MappedFile::open(GetParam().data + "/hidden.safetensors");
+  ASSERT_TRUE(file.ok());
+  auto tensors = parse_safetensors(**file);
+  ASSERT_TRUE(tensors.ok());
+  const StoredTensor& ids = tensors->at("word.input_ids");
+  const int n = int(ids.shape.at(0));
+  std::vector<TokenId> prompt(static_cast<size_t>(n));
+  std::memcpy(prompt.data(), ids.data, size_t(n) * 4);
+  GenerateRequest request;
+  request.id = 1, request.prompt = prompt, request.prompt_logprobs_from = 0;
+  loaded->sched->submit({1, prompt, 1, 0, {}, 0, 0, 0});
+  std::vector<Event> events;
+  const StepPlan plan = loaded->sched->plan(&events);
+  ASSERT_EQ(plan.rows.size(), 1u);
+  ASSERT_EQ(plan.rows[0].count, n);  // one chunk
+  StepSlab slab(loaded->runner->device(), loaded->limits, loaded->runner->model().caches());
+  BatchBuilder builder(loaded->limits, loaded->runner->model().caches(), loaded->runner->token_pool());
+  builder.build(plan, *loaded->sched, [&](RequestId) -> const GenerateRequest& { return request; }, slab);
+  Tap tap;
+  loaded->runner->set_tap(&tap);
+  loaded->runner->run(slab);
+  int layers = 0;
+  for (; tensors->count("word.hidden." + std::to_string(layers)); layers++) {
+    const StoredTensor& want = tensors->at("word.hidden." + std::to_string(layers));
+    const auto& got = tap.states[layers];
+    ASSERT_EQ(got.size() * 4, size_t(want.bytes)) << "layer " << layers;
+    double err = 0, ref = 0;
+    for (size_t i = 0; i < got.size(); i++) {
+      float w;
+      std::memcpy(&w, want.data + i * 4, 4);
+      err += (double(got[i]) - w) * (double(got[i]) - w), ref += double(w) * w;
+    }
+    EXPECT_LT(std::sqrt(err / ref), 1e-3) << "layer " << layers;
+  }
+  EXPECT_GT(layers, 3);
+}
+
+}  // namespace
+}  // namespace xylem

@@ -1,0 +1,89 @@
+#include "runtime/load.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "runtime/memory_plan.h"
+#include "weights/checkpoint.h"
+#include "weights/memory.h"
+
+namespace xylem {
+namespace {
+
+Result<bool> parse_round_x(const std::string& dtype) {  // true: bfloat16
+  if (dtype == "auto" || dtype == "bfloat16") return true;
+  if (dtype == "float32") return false;
+  return invalid("unknown --dtype '" + dtype + "': use auto, bfloat16 or float32");
+}
+
+// Parameters that enter matrix products: what a token costs.
+int64_t matrix_parameters(const std::vector<Param>& params) {
+  int64_t n = 0;
+  for (const Param& p : params)
+    if (p.kind == Param::Kind::kMatrix || p.kind == Param::Kind::kExperts) {
+      int64_t k = 1;
+      for (int64_t d : p.shape) k *= d;
+      n += k;
+    }
+  return n;
+}
+
+void log_info(const EngineInfo& i, const MemoryPlan& p) {
+  log::info("model {} ({}), {:.1f} M parameters, weights {:.1f} MiB, loaded in {:.2f} s", i.model, i.architecture, double(i.parameters) / 1e6, double(i.weight_bytes) / (1 << 20), i.load_seconds);
+  log::info("device {}, {} threads, {} kernels, dtype {}, pipeline depth {}", i.device, i.threads, i.isa, i.dtype, i.pipeline_depth);
+  log::info("KV cache {:.1f} MiB: {} tokens in pages of {}; context {}, chunked prefill {}, at most {} running and {} queued, {} {} prefix cache", double(i.kv_bytes) / (1 << 20),
+            i.max_total_tokens, p.page_size, i.context_length, p.chunk_tokens, p.max_running, p.max_queued, i.schedule_policy, i.radix_cache ? "with" : "without");
+}
+
+}  // namespace
+
+Result<LoadedEngine> load_engine(const EngineConfig& config) {
+  if (config.device != "cpu" && config.device != "auto") return unsupported("unknown --device '" + config.device + "': use cpu");
+  TRY(const bool round_x, parse_round_x(config.dtype));
+  const std::optional<Policy> policy = policy_named(config.schedule_policy);
+  if (!policy) return invalid("unknown --schedule-policy '" + config.schedule_policy + "': use fcfs, lpm or priority");
+  TRY(const Isa isa, parse_isa(config.isa));
+  if (config.pipeline_depth < 0 || config.pipeline_depth > 2) return invalid("--pipeline-depth must be 1 or 2");
+  if (config.load_format != "auto" && config.load_format != "safetensors" && config.load_format != "dummy")
+    return invalid("unknown --load-format '" + config.load_format + "': use auto, safetensors or dummy");
+  if (config.threads < 0 || config.threads > 1024) return invalid("--threads must be from 1 to 1024");
+
+  TRY(const Config model_config, load_config(config.model));
+  TRY(std::unique_ptr<Model> model, make_model(model_config, {round_x ? DType::kBF16 : DType::kF32}));
+  const int threads = config.threads ? config.threads : int(std::max(1u, std::thread::hardware_concurrency()));
+  auto device = std::make_unique<CpuDevice>(threads, isa);
+  const double t0 = now_seconds();
+  LoadOptions load;
+  load.dummy = config.load_format == "dummy";
+  load.progress = config.progress;
+  TRY(LoadedWeights weights, load_weights(config.model, *model, *device, load));
+
+  LoadedEngine out;
+  const std::vector<Param> params = model->params();
+  TRY(MemoryPlan plan, plan_memory(config, *model, matrix_parameters(params), threads, available_memory_bytes()));
+  // A request cannot outgrow the pool it would have to itself.
+  plan.context = int(std::min<int64_t>(plan.context, plan.max_total_tokens));
+  out.limits = plan.limits();
+  EngineInfo& i = out.info;
+  i.model = config.model;
+  i.architecture = model_config.has("architectures") ? model_config.texts("architectures").at(0) : "";
+  i.model_type = model_config.text_or("model_type", "");
+  i.dtype = round_x ? "bfloat16" : "float32", i.device = "cpu", i.isa = isa_name(isa);
+  i.vocab_size = model->vocab_size(), i.context_length = plan.context, i.parameters = count_parameters(params);
+  i.weight_bytes = weights.bytes + weights.mapped_bytes, i.kv_bytes = plan.kv_bytes, i.max_total_tokens = plan.max_total_tokens;
+  i.page_size = plan.page_size, i.chunked_prefill_size = plan.chunk_tokens, i.max_running_requests = plan.max_running, i.max_queued_requests = plan.max_queued;
+  i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : 1;
+  i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
+  const std::vector<CacheGroup> groups = model->caches().groups();
+  TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
+  out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
+                                                          plan.context, *policy, i.radix_cache});
+  i.load_seconds = now_seconds() - t0;
+  log_info(i, plan);
+  return out;
+}
+
+}  // namespace xylem

@@ -1,0 +1,22 @@
+// How large everything becomes: what the user set, and sensible values from the machine and the model for the rest.
+#pragma once
+#include <vector>
+
+#include "nn/model.h"
+#include "runtime/engine.h"
+#include "runtime/step.h"
+
+namespace xylem {
+
+struct MemoryPlan {
+  int page_size = 0, context = 0, chunk_tokens = 0, pack_tokens = 0, max_running = 0, max_queued = 0, max_logit_rows = 0;
+  std::vector<int> pool_blocks;     // per cache group
+  int64_t kv_bytes = 0;
+  int64_t max_total_tokens = 0;     // that the group with the longest memory holds
+  StepLimits limits() const { return {chunk_tokens + max_running, max_running, max_running + max_logit_rows, context, page_size}; }
+};
+
+// available_bytes: memory left after loading. Errors say which flag to change and to what.
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t matrix_parameters, int threads, int64_t available_bytes);
+
+}  // namespace xylem

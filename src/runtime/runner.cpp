@@ -1,0 +1,64 @@
+#include "runtime/runner.h"
+
+#include <fmt/format.h>
+
+namespace xylem {
+
+Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
+                                               const std::vector<int>& pool_blocks, bool round_x) {
+  std::unique_ptr<Runner> r(new Runner(std::move(device), std::move(model), std::move(weights), limits, round_x));
+  TRY_VOID(r->allocate(pool_blocks));
+  return r;
+}
+
+Status Runner::allocate(const std::vector<int>& pool_blocks) {
+  const CacheLayout& layout = model_->caches();
+  const DType kv_type = layout.kv_element_bytes() == 4 ? DType::kF32 : DType::kBF16;
+  for (size_t g = 0; g < layout.groups().size(); g++) {
+    const size_t block_bytes = layout.groups()[g].block_bytes(limits_.block_tokens);
+    pool_memory_.emplace_back(*device_, block_bytes * size_t(pool_blocks[g]));
+    if (!pool_memory_.back()) return no_capacity(fmt::format("the KV cache of {} blocks of {} bytes cannot be allocated; lower --kv-memory", pool_blocks[g], block_bytes));
+    pools_.push_back(make_tensor(pool_memory_.back().data(), kv_type, {pool_blocks[g], int64_t(block_bytes / dtype_bytes(kv_type))}));
+  }
+  token_pool_ = shape({limits_.rows, limits_.context + 1}, DType::kI32);
+  token_memory_ = Buffer(*device_, token_pool_.bytes());
+  token_pool_.data = token_memory_.data();
+  const size_t arena = measure();
+  arena_memory_ = Buffer(*device_, arena);
+  if (!token_memory_ || !arena_memory_) return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", arena));
+  return {};
+}
+
+// The largest step there can be, run dry.
+size_t Runner::measure() {
+  StepSlab s(*device_, limits_, model_->caches());
+  const int64_t T = limits_.tokens, B = limits_.rows, R = limits_.logit_rows, M = limits_.max_blocks();
+  auto batch_of = [&](Batch& b, int64_t tokens, int64_t rows) {
+    b.tokens = b.positions = shape({tokens}, DType::kI32);
+    b.cu_q = shape({rows + 1}, DType::kI32), b.kv_len = shape({rows}, DType::kI32), b.logit_rows = shape({R}, DType::kI32);
+    for (auto& g : b.groups) g = {shape({tokens}, DType::kI32), shape({rows, M}, DType::kI32)};
+  };
+  batch_of(s.batch, T, B), batch_of(s.tail, R, R);
+  s.batch.logits_only = &s.tail;
+  Arena arena;
+  Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, /*dry=*/true};
+  model_->forward(c);
+  return arena.peak() + 4096;
+}
+
+void Runner::run(StepSlab& s) {
+  Arena arena(arena_memory_.data(), arena_memory_.bytes());
+  Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, false, tap_};
+  stream_.run(s.take);
+  s.sample.logits = model_->forward(c);
+  if (s.sample.logits) stream_.run(s.sample);
+  device_->sync();
+}
+
+int64_t Runner::cache_bytes() const {
+  int64_t n = 0;
+  for (const Buffer& b : pool_memory_) n += int64_t(b.bytes());
+  return n;
+}
+
+}  // namespace xylem

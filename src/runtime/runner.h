@@ -1,0 +1,48 @@
+// Owns everything on the device, and runs steps: token ids in, token ids out.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "device/cpu/cpu_device.h"
+#include "nn/model.h"
+#include "runtime/step.h"
+#include "weights/loader.h"
+
+namespace xylem {
+
+class Runner {
+ public:
+  // Allocates the cache (pool_blocks per group), the token pool and the memory of a forward, which a dry pass measures.
+  static Result<std::unique_ptr<Runner>> create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
+                                                const std::vector<int>& pool_blocks, bool round_x);
+  // Runs the step to its end on this thread; s.sample's outputs are then on the host. One thread at a time.
+  void run(StepSlab& s);
+
+  CpuDevice& device() { return *device_; }
+  const Model& model() const { return *model_; }
+  const LoadedWeights& weights() const { return weights_; }
+  Tensor token_pool() const { return token_pool_; }
+  int64_t cache_bytes() const;
+  int64_t arena_bytes() const { return int64_t(arena_memory_.bytes()); }
+  void set_tap(HiddenTap* tap) { tap_ = tap; }
+
+ private:
+  Runner(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
+      : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
+  Status allocate(const std::vector<int>& pool_blocks);
+  size_t measure();
+
+  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Model> model_;
+  LoadedWeights weights_;
+  StepLimits limits_;
+  bool round_x_;
+  Stream stream_;
+  std::vector<Buffer> pool_memory_;
+  std::vector<Tensor> pools_;        // per group: [blocks, elements of a block]
+  Buffer token_memory_, arena_memory_;
+  Tensor token_pool_;                // [rows, context + 1] i32
+  HiddenTap* tap_ = nullptr;
+};
+
+}  // namespace xylem

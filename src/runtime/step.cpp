@@ -1,0 +1,153 @@
+#include "runtime/step.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace xylem {
+
+StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout) {
+  const int64_t T = limits.tokens, B = limits.rows, R = limits.logit_rows, M = limits.max_blocks();
+  std::vector<Tensor*> all;
+  auto want = [&](Tensor& t, std::initializer_list<int64_t> dims, DType type = DType::kI32) {
+    t = shape(dims, type);
+    all.push_back(&t);
+  };
+  Whole& w = whole_;
+  want(w.tokens, {T}), want(w.token_slots, {T}), want(w.positions, {T}), want(w.cu_q, {B + 1}), want(w.kv_len, {B}), want(w.logit_rows, {R});
+  want(w.tail_positions, {R}), want(w.tail_cu_q, {R + 1}), want(w.tail_kv_len, {R});
+  want(w.sample_rows, {R, int64_t(sizeof(SampleRow))}, DType::kU8);
+  want(w.adjust_ids, {B * kMaxAdjustments}), want(w.adjust_add, {B * kMaxAdjustments}, DType::kF32), want(w.chosen_ids, {R * kMaxChosen});
+  want(w.out_tokens, {R}), want(w.out_logprobs, {R}, DType::kF32), want(w.out_chosen, {R * kMaxChosen}, DType::kF32);
+  want(w.out_top_ids, {R, kMaxTopLogprobs}), want(w.out_top_logprobs, {R, kMaxTopLogprobs}, DType::kF32);
+  const size_t groups = layout.groups().size();
+  w.slots.resize(groups), w.table.resize(groups), w.tail_table.resize(groups);
+  for (size_t g = 0; g < groups; g++) want(w.slots[g], {T}), want(w.table[g], {B, M}), want(w.tail_table[g], {R, M});
+  size_t bytes = 0;
+  for (Tensor* t : all) bytes += (t->bytes() + 63) / 64 * 64;
+  memory_ = Buffer(device, bytes);
+  CHECK(bool(memory_), bytes);
+  auto* p = static_cast<std::byte*>(memory_.data());
+  for (Tensor* t : all) t->data = p, p += (t->bytes() + 63) / 64 * 64;
+  batch.groups.resize(groups), tail.groups.resize(groups);
+}
+
+void BatchBuilder::copy_table(const Request& r, size_t group, int begin, int end, int32_t* out) const {
+  // Only the blocks that a query at `begin` or later can see.
+  const int B = limits_.block_tokens, window = groups_[group].window_tokens;
+  const int first = window > 0 ? std::max(0, begin - window + 1) / B : 0, last = (end + B - 1) / B;
+  const std::span<const BlockId> ids = r.tables[group].ids();
+  CHECK(last <= int(ids.size()) && last <= limits_.max_blocks(), last, ids.size());
+  std::copy(ids.begin() + first, ids.begin() + last, out + first);
+}
+
+void BatchBuilder::fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s) {
+  if (slot_owner_[size_t(row.slot)] != row.id) {  // newly in this slot: its known tokens move in
+    std::copy(r.tokens.begin(), r.tokens.end(), token_pool_.as<int32_t>() + row.slot * token_pool_.stride[0]);
+    slot_owner_[size_t(row.slot)] = row.id;
+  }
+  auto& w = s.whole_;
+  for (int i = 0; i < row.count; i++) {
+    w.token_slots.as<int32_t>()[first_token + i] = row.slot;
+    w.positions.as<int32_t>()[first_token + i] = row.begin + i;
+  }
+  const int end = row.begin + row.count, B = limits_.block_tokens;
+  w.cu_q.as<int32_t>()[b] = first_token;
+  w.kv_len.as<int32_t>()[b] = end;
+  for (size_t g = 0; g < groups_.size(); g++) {
+    copy_table(r, g, row.begin, end, w.table[g].as<int32_t>() + b * limits_.max_blocks());
+    const std::span<const BlockId> ids = r.tables[g].ids();
+    for (int i = 0; i < row.count; i++) {
+      const int pos = row.begin + i;
+      w.slots[g].as<int32_t>()[first_token + i] = ids[size_t(pos / B)] * B + pos % B;
+    }
+  }
+  if (row.logits_from < 0) return;
+  for (int pos = row.logits_from; pos < end; pos++) {
+    const bool sample = row.sample && pos == end - 1;
+    w.logit_rows.as<int32_t>()[s.logit_rows.size()] = first_token + pos - row.begin;
+    s.logit_rows.push_back({b, pos, sample});
+  }
+}
+
+void BatchBuilder::fill_tail(const Scheduler& sched, StepSlab& s) {
+  auto& w = s.whole_;
+  const int64_t R = int64_t(s.logit_rows.size());
+  for (int64_t i = 0; i < R; i++) {
+    const LogitRow& l = s.logit_rows[size_t(i)];
+    w.tail_positions.as<int32_t>()[i] = l.position;
+    w.tail_cu_q.as<int32_t>()[i] = int32_t(i);
+    w.tail_kv_len.as<int32_t>()[i] = l.position + 1;
+    const Request& r = sched.request(s.plan.rows[size_t(l.row)].id);
+    for (size_t g = 0; g < groups_.size(); g++) copy_table(r, g, l.position, l.position + 1, w.tail_table[g].as<int32_t>() + i * limits_.max_blocks());
+  }
+  w.tail_cu_q.as<int32_t>()[R] = int32_t(R);
+  s.tail.positions = s.view(w.tail_positions, {R});
+  s.tail.cu_q = s.view(w.tail_cu_q, {R + 1}), s.tail.kv_len = s.view(w.tail_kv_len, {R}), s.tail.logit_rows = s.batch.logit_rows;
+  for (size_t g = 0; g < groups_.size(); g++) s.tail.groups[g] = {{}, s.view(w.tail_table[g], {R, limits_.max_blocks()})};
+}
+
+void BatchBuilder::fill_sampling(const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s) {
+  auto& w = s.whole_;
+  int32_t adjust = 0, chosen = 0;
+  auto add = [&](TokenId id, float value) {
+    w.adjust_ids.as<int32_t>()[adjust] = id, w.adjust_add.as()[adjust] = value, adjust++;
+  };
+  for (size_t i = 0; i < s.logit_rows.size(); i++) {
+    const LogitRow& l = s.logit_rows[i];
+    const Row& row = s.plan.rows[size_t(l.row)];
+    const Request& r = sched.request(row.id);
+    const GenerateRequest& g = request(row.id);
+    const SamplingParams& sp = g.sampling;
+    SampleRow p;
+    p.slot = row.slot, p.prompt_tokens = r.prompt_tokens, p.position = l.position + 1;
+    p.temperature = sp.temperature, p.top_p = sp.top_p, p.min_p = sp.min_p, p.top_k = sp.top_k;
+    p.frequency_penalty = sp.frequency_penalty, p.presence_penalty = sp.presence_penalty, p.repetition_penalty = sp.repetition_penalty;
+    p.seed_lo = uint32_t(sp.seed), p.seed_hi = uint32_t(sp.seed >> 32);
+    p.top_logprobs = std::min(g.top_logprobs, kMaxTopLogprobs);
+    p.want_logprob = g.logprobs || g.top_logprobs > 0 || !l.sample;
+    p.adjust_begin = adjust;
+    if (l.sample) {
+      for (const auto& [id, value] : sp.logit_bias) add(id, value);
+      if (p.position - p.prompt_tokens < g.min_new_tokens)
+        for (TokenId id : g.stop_ids) add(id, -INFINITY);
+    } else {
+      p.target = r.tokens[size_t(l.position) + 1];
+    }
+    p.adjust_end = adjust;
+    p.chosen_begin = chosen;
+    for (TokenId id : g.logprob_ids) w.chosen_ids.as<int32_t>()[chosen++] = id;
+    p.chosen_end = chosen;
+    w.sample_rows.as<SampleRow>()[i] = p;
+  }
+  const int64_t R = int64_t(s.logit_rows.size());
+  s.sample = {{}, s.view(w.sample_rows, {R, int64_t(sizeof(SampleRow))}), s.view(w.adjust_ids, {adjust}), s.view(w.adjust_add, {adjust}), s.view(w.chosen_ids, {chosen}),
+              token_pool_, s.view(w.out_tokens, {R}), s.view(w.out_logprobs, {R}), s.view(w.out_top_ids, {R, kMaxTopLogprobs}),
+              s.view(w.out_top_logprobs, {R, kMaxTopLogprobs}), s.view(w.out_chosen, {chosen})};
+}
+
+void BatchBuilder::build(const StepPlan& plan, const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s) {
+  auto& w = s.whole_;
+  s.plan = plan;
+  s.logit_rows.clear();
+  int T = 0;
+  for (size_t b = 0; b < plan.rows.size(); b++) {
+    const Row& row = plan.rows[b];
+    CHECK(T + row.count <= limits_.tokens && int(b) < limits_.rows, T, row.count, b);
+    fill_row(row, sched.request(row.id), int(b), T, s);
+    T += row.count;
+  }
+  const int64_t B = int64_t(plan.rows.size()), R = int64_t(s.logit_rows.size());
+  CHECK(R <= limits_.logit_rows, R);
+  w.cu_q.as<int32_t>()[B] = T;
+  s.batch.tokens = s.view(w.tokens, {T}), s.batch.positions = s.view(w.positions, {T});
+  s.batch.cu_q = s.view(w.cu_q, {B + 1}), s.batch.kv_len = s.view(w.kv_len, {B}), s.batch.logit_rows = s.view(w.logit_rows, {R});
+  for (size_t g = 0; g < groups_.size(); g++)
+    s.batch.groups[g] = {s.view(w.slots[g], {T}), s.view(w.table[g], {B, limits_.max_blocks()})};
+  s.take = {token_pool_, s.view(w.token_slots, {T}), s.batch.positions, s.batch.tokens};
+  const bool all_wanted = R == T && B == T;  // plain decode: the batch is its own tail
+  s.batch.logits_only = all_wanted ? &s.batch : &s.tail;
+  if (!all_wanted) fill_tail(sched, s);
+  fill_sampling(sched, request, s);
+}
+
+}  // namespace xylem

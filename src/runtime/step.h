@@ -1,0 +1,80 @@
+// One step as the device sees it: the plan of the scheduler turned into slabs at fixed addresses.
+#pragma once
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "device/device.h"
+#include "nn/ctx.h"
+#include "ops/sample/sample.h"
+#include "runtime/engine.h"
+#include "sched/scheduler.h"
+
+namespace xylem {
+
+inline constexpr int kMaxAdjustments = 1024;  // logit_bias entries and stop ids of a request; Engine::submit checks
+inline constexpr int kMaxChosen = 64;         // logprob_ids of a request
+
+// Upper bounds that the slabs are sized for.
+struct StepLimits {
+  int tokens = 0;          // of a step: chunk + one per running request
+  int rows = 0;            // running requests
+  int logit_rows = 0;      // rows + prompt logit rows
+  int context = 0;         // tokens of a request
+  int block_tokens = 0;
+  int64_t max_blocks() const { return (context + block_tokens - 1) / block_tokens + 1; }
+};
+
+// A row of logits, and what it is for.
+struct LogitRow {
+  int row = 0;             // index in the plan
+  int position = 0;        // of the token whose logits these are
+  bool sample = false;     // else: the log-probability of the prompt token at position + 1
+};
+
+// Inputs and outputs of one step. Two exist at pipeline depth 2: one is filled while the device works on the other.
+// Everything the device reads is in `slab`, at addresses that never change.
+class StepSlab {
+ public:
+  StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout);
+  StepSlab(const StepSlab&) = delete;
+
+  StepPlan plan;
+  Batch batch;             // views of this step's size
+  Batch tail;              // batch.logits_only, unless the batch itself is that
+  TakeTokens take;         // fills batch.tokens from the token pool
+  Sample sample;           // logits are set after the forward
+  std::vector<LogitRow> logit_rows;
+
+ private:
+  friend class BatchBuilder;
+  Tensor view(const Tensor& whole, std::initializer_list<int64_t> dims) const { return make_tensor(whole.data, whole.dtype, dims); }
+  Buffer memory_;
+  struct Whole {           // full-size tensors
+    Tensor tokens, token_slots, positions, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
+    Tensor sample_rows, adjust_ids, adjust_add, chosen_ids, out_tokens, out_logprobs, out_top_ids, out_top_logprobs, out_chosen;
+    std::vector<Tensor> slots, table, tail_table;
+  } whole_;
+};
+
+// Fills slabs. Engine thread.
+class BatchBuilder {
+ public:
+  BatchBuilder(const StepLimits& limits, const CacheLayout& layout, Tensor token_pool)
+      : limits_(limits), groups_(layout.groups()), token_pool_(token_pool), slot_owner_(size_t(limits.rows)) {}
+  // request(id): the parameters the client sent; lives at least until the step is committed.
+  void build(const StepPlan& plan, const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s);
+
+ private:
+  void fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s);
+  void fill_tail(const Scheduler& sched, StepSlab& s);
+  void fill_sampling(const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s);
+  void copy_table(const Request& r, size_t group, int begin, int end, int32_t* out) const;
+
+  StepLimits limits_;
+  std::vector<CacheGroup> groups_;
+  Tensor token_pool_;                   // [rows, context + 1] i32: tokens of the request in each slot
+  std::vector<RequestId> slot_owner_;   // whose tokens lie in a slot; 0: nobody's
+};
+
+}  // namespace xylem
