@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -22,6 +23,9 @@ struct CpuThread {
   }
 };
 
+// Workers spin for a while after a region, since a step's ops follow each other within microseconds; then they look again
+// between giving the core away, and after about a millisecond without work they sleep until a region needs them. A region
+// touches only the workers it has, so that a small one does not wait for sleepers it does not use.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);
@@ -48,21 +52,26 @@ class ThreadPool {
  private:
   friend struct CpuThread;
   using Call = void (*)(void*, CpuThread);
+  struct alignas(64) Sleeper { std::atomic<uint32_t> asleep{0}; };
   void start(int n, Call call, void* ctx);
+  void publish(int n);
   void worker(int thread);
+  uint64_t wait_for_region(int thread, uint64_t seen);
+  void sleep(int thread, uint64_t seen);
   void barrier(int n);
+  template <class F>
+  void wait_until(F&& done) const;
 
+  int spins_ = 0;  // looks before the core is given away between them
   std::vector<std::thread> workers_;
-  Call call_ = nullptr;
+  std::unique_ptr<Sleeper[]> sleepers_;            // one of each thread
+  Call call_ = nullptr;                            // these two are read by the region's workers only
   void* ctx_ = nullptr;
-  int n_ = 0;
-  alignas(64) std::atomic<uint32_t> epoch_{0};     // a new region
+  alignas(64) std::atomic<uint64_t> region_{0};    // number of the region << 16 | its threads; threads 0: the end
   alignas(64) std::atomic<int> pending_{0};        // workers still in the region
   alignas(64) std::atomic<int> arrived_{0};        // of the barrier inside a region
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<int64_t> next_item_{0};
-  alignas(64) std::atomic<int> sleepers_{0};
-  std::atomic<bool> stop_{false};
 };
 
 inline void CpuThread::barrier() const {
