@@ -128,6 +128,9 @@ TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
     std::vector<std::shared_ptr<Collector>> sinks;
     for (const auto& c : cases) sinks.push_back(send(*engine, c, eos));
     for (size_t i = 0; i < cases.size(); i++) expect_golden(cases[i], sinks[i]->wait(), v.name);
+    if (v.tight) {
+      EXPECT_GT(engine->stats().preemptions, 0u) << v.name;
+    }
   }
 }
 
