@@ -31,7 +31,7 @@ std::string strip_accents(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
     const utf8::Char c = utf8::decode(text.data() + i);
-    if (!unicode::is_mark(c.code)) out.append(text, i, c.bytes);
+    if (!unicode::is_accent(c.code)) out.append(text, i, c.bytes);
     i += c.bytes;
   }
   return out;

@@ -95,7 +95,9 @@ TEST(StopMatcher, RandomSplitsAgreeWithNaiveSearch) {
         ASSERT_EQ(sent.size(), seen.size() - must_hold(seen, stops)) << seen;
       }
     }
-    if (!stopped) ASSERT_EQ(sent + m.finish(), seen);
+    if (!stopped) {
+      ASSERT_EQ(sent + m.finish(), seen);
+    }
   }
 }
 

@@ -6,7 +6,10 @@ namespace xylem {
 namespace {
 
 constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
-constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Pc})";
+// Oniguruma: Alphabetic, M, Nd, Pc; outside of classes also superscripts and fractions of Latin-1, by another table.
+constexpr std::string_view kWord =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+constexpr std::string_view kLatinWord = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHex = "0-9a-fA-F";
 constexpr int kMaxClassDepth = 50;
 
@@ -26,11 +29,22 @@ std::string_view shorthand(char c) {
       return {};
   }
 }
+std::string shorthand_alone(char c) {
+  std::string members(shorthand(c));
+  if (c == 'w' || c == 'W') members += kLatinWord;
+  return members;
+}
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 std::string bracket(bool negated, std::string_view members) {
   return std::string(negated ? "[^" : "[") + std::string(members) + "]";
+}
+
+// Between a word character and another, or (not at) anywhere else.
+std::string boundary(bool at) {
+  const std::string word = bracket(false, shorthand_alone('w'));
+  return "(?:(?<=" + word + (at ? ")(?!" : ")(?=") + word + ")|(?<!" + word + (at ? ")(?=" : ")(?!") + word + "))";
 }
 
 class Translator {
@@ -128,8 +142,11 @@ class Translator {
     }
     if (in_[i_] == '\\') {
       const char c = peek(1);
-      if (const auto members = shorthand(c); !members.empty()) {
+      if (const auto members = shorthand_alone(c); !members.empty()) {
         out_ += bracket(is_upper(c), members);
+        i_ += 2;
+      } else if (c == 'b' || c == 'B') {
+        out_ += boundary(c == 'b');
         i_ += 2;
       } else {
         out_ += escape();

@@ -8,7 +8,7 @@ namespace xylem::unicode {
 
 bool is_space(char32_t c);    // White_Space
 bool is_numeric(char32_t c);  // general category N
-bool is_mark(char32_t c);     // general category M
+bool is_accent(char32_t c);   // what StripAccents removes: general category M as of Unicode 9
 bool is_word(char32_t c);     // \w of Unicode's regular expressions: Alphabetic, M, Nd, Pc, Join_Control
 
 // True for characters that normalisation leaves alone because they are younger than its version of Unicode.
