@@ -68,6 +68,7 @@ const Request& Scheduler::request(RequestId id) const {
 bool Scheduler::flush() {
   if (!idle()) return false;
   index_.clear();
+  CHECK(index_.nodes() == 0, index_.nodes());
   return true;
 }
 

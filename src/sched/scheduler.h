@@ -120,7 +120,7 @@ class Scheduler {
   const SchedulerTotals& totals() const { return totals_; }
   const SchedulerConfig& config() const { return config_; }
 
-  // CHECKs that the references of tables and index are exactly those the pools count, and free + held == total. Walks
+  // CHECKs that tables and index hold exactly the references the pools count, and free + held == total. Walks
   // everything.
   void check_conservation() const;
 
@@ -140,13 +140,12 @@ class Scheduler {
   void plan_prefills(Step& step);
   void plan_waiting(Step& step, std::vector<Event>* events);
   void displace_for_urgent();
-  void give_up_one(std::vector<Event>* events);
   const std::vector<Request*>& candidates();
   Start try_start(Request& r, Step& step);
   bool awaits_prefix(Request& r);
   PrefixHit find_prefix(const Request& r);
   bool room_to_start(const Request& r) const;
-  bool can_displace_for(Request& r);
+  bool lacks_only_room(Request& r);
   int prefill_allowance(const Step& step) const;
   bool add_row(Request& r, int max_tokens, Step& step);
   bool add_row_or_preempt(Request& r, int max_tokens, Step& step);
@@ -159,6 +158,7 @@ class Scheduler {
   void grow(Request& r, int end);
   int blocks_to_take(const Request& r, size_t group) const;
   std::optional<std::string> never_fits(const Request& r) const;
+  void give_up_one(std::vector<Event>* events);
   void take_token(Request& r, TokenId token, int row, std::vector<Event>* events);
   void distrust(Request& r);
   void keep_computed(Request& r);

@@ -134,7 +134,7 @@ void Scheduler::displace_for_urgent() {
   Request& urgent = **waiting_.begin();
   while (!running_.empty()) {
     Request& victim = *running_.back();
-    if (int64_t(urgent.priority) - victim.priority < kDisplacingGap || !can_displace_for(urgent)) return;
+    if (int64_t(urgent.priority) - victim.priority < kDisplacingGap || !lacks_only_room(urgent)) return;
     if (victim.inflight > 0) {
       victim.held_in_plan = plan_number_;  // a later plan finds it with nothing in flight
       return;
@@ -143,8 +143,8 @@ void Scheduler::displace_for_urgent() {
   }
 }
 
-// Whether the request could start at once but for slots and blocks.
-bool Scheduler::can_displace_for(Request& r) {
+// Whether the request would start now if there were a slot and blocks for it, and one of these is missing.
+bool Scheduler::lacks_only_room(Request& r) {
   if (awaits_prefix(r) || never_fits(r)) return false;
   const PrefixHit hit = find_prefix(r);
   if (hit.promised_blocks > hit.blocks) return false;
