@@ -18,24 +18,10 @@ struct V256 {
   using One = __m256;
   static constexpr int kRows = 6, kPanels = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
   static Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Vec all(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
   static Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v.lo), _mm256_storeu_ps(p + 8, v.hi); }
   static Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
-  static Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
-  static Vec div(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
   static Vec mac(One x, Vec w, Vec acc) { return {_mm256_fmadd_ps(x, w.lo, acc.lo), _mm256_fmadd_ps(x, w.hi, acc.hi)}; }
-  static Vec exp(Vec v) { return {exp8(v.lo), exp8(v.hi)}; }
-  static __m256 exp8(__m256 v) {  // within 2 ulp; clamped to the normal numbers
-    const auto c = [](float f) { return _mm256_set1_ps(f); };
-    v = _mm256_min_ps(_mm256_max_ps(v, c(-87.3f)), c(88.3f));
-    const __m256 n = _mm256_round_ps(_mm256_mul_ps(v, c(kLog2e)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256 f = _mm256_fnmadd_ps(n, c(kLn2Low), _mm256_fnmadd_ps(n, c(kLn2High), v));
-    __m256 p = c(0.0f);
-#pragma GCC unroll 8
-    for (float k : kExp) p = _mm256_fmadd_ps(p, f, c(k));
-    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
-  }
 };
 
 struct FmaF32 : V256 {

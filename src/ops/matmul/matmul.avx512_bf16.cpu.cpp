@@ -50,7 +50,7 @@ const Micro& avx512_bf16_micro() {
 namespace xylem {
 namespace {
 bool supports(const MatMul& a, const Device& d) { return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.w.dtype == DType::kBF16; }
-const Kernel<MatMul> kernel(Dev::kCpu, "avx512_bf16", 40, supports, [](const MatMul& a, Device& d) { run_matmul(a, d, avx512_bf16_micro()); });
+const Kernel<MatMul> kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports, [](const MatMul& a, Device& d) { run_matmul(a, d, avx512_bf16_micro()); });
 }  // namespace
 }  // namespace xylem
 #endif

@@ -1,5 +1,4 @@
 // Vectors of the compiler: whatever the machine's baseline has.
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -14,20 +13,11 @@ struct Plain {
   struct Vec { Four v[4]; };
   using One = Four;
   static constexpr int kRows = 2, kPanels = 1;
-  static Vec zero() { return all(0); }
-  static Vec all(float f) { const Four a = {f, f, f, f}; return {{a, a, a, a}}; }
+  static Vec zero() { return {}; }
   static Vec load(const float* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
   static void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
   static Vec add(Vec a, Vec b) { return {{a.v[0] + b.v[0], a.v[1] + b.v[1], a.v[2] + b.v[2], a.v[3] + b.v[3]}}; }
-  static Vec mul(Vec a, Vec b) { return {{a.v[0] * b.v[0], a.v[1] * b.v[1], a.v[2] * b.v[2], a.v[3] * b.v[3]}}; }
-  static Vec div(Vec a, Vec b) { return {{a.v[0] / b.v[0], a.v[1] / b.v[1], a.v[2] / b.v[2], a.v[3] / b.v[3]}}; }
   static Vec mac(One x, Vec w, Vec c) { return {{x * w.v[0] + c.v[0], x * w.v[1] + c.v[1], x * w.v[2] + c.v[2], x * w.v[3] + c.v[3]}}; }
-  static Vec exp(Vec v) {
-    float f[kPanel];
-    store(f, v);
-    for (float& e : f) e = std::exp(e);
-    return load(f);
-  }
 };
 
 template <DType kType>

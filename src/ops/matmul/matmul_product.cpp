@@ -5,10 +5,7 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 512;     // rows of one pass over the weights
-constexpr int64_t kPanelsAtOnce = 12;    // with many rows: sums and one K block of x stay in a second-level cache of 1 MiB
-constexpr int64_t kManyRows = 64;
-static_assert(kSumsBytes == size_t(kRowsAtOnce * kPanelsAtOnce * kPanel) * sizeof(float));
+constexpr int64_t kManyRows = 32;  // from here on blocks of panels are kept in the caches
 
 // Rows [0, rows) in the fewest tiles, as equal as can be.
 struct RowCut {
@@ -17,45 +14,69 @@ struct RowCut {
   int64_t begin(int64_t i) const { return rows * i / tiles; }
 };
 
-// One pass over the weights of panels [begin, end) for up to kRowsAtOnce rows from row0.
-void pass(const Product& p, int64_t row0, int64_t rows, int64_t begin, int64_t end, float* sums) {
-  const Micro& m = *p.micro;
-  const int64_t K = p.x.K, width = pack_width(p.w_type), blocks = p.x.blocks(), lines = (K + width - 1) / width, block_lines = kBlockK / width;
-  const size_t panel_bytes = size_t(lines) * 64, block_bytes = size_t(block_lines) * 64;
-  const auto* w = static_cast<const std::byte*>(p.w);
-  const int64_t group = rows >= kManyRows ? kPanelsAtOnce : m.panels;
-  const RowCut cut(rows, m.rows);
-  TileArgs a;
-  a.w_stride = panel_bytes;
-  for (int64_t g = begin; g < end; g += group) {
-    const int64_t g_end = std::min(g + group, end);
-    for (int64_t b = 0; b < blocks; b++) {
-      const bool last = b + 1 == blocks;
-      a.steps = std::min(block_lines, lines - b * block_lines);
-      for (int64_t q = g; q < g_end; q += m.panels) {
-        const int64_t panels = std::min<int64_t>(m.panels, g_end - q), n = q * kPanel;
-        float* c = sums + (q - g) * kPanel * rows;
-        a.w = w + size_t(q) * panel_bytes + size_t(b) * block_bytes;
-        const std::byte* next = q + m.panels < g_end ? a.w + size_t(m.panels) * panel_bytes
-                                : !last              ? w + size_t(g) * panel_bytes + size_t(b + 1) * block_bytes
-                                                     : w + size_t(std::min(g_end, end - 1)) * panel_bytes;
-        a.cols = std::min(panels * kPanel, p.N - n);
-        a.bias = last && p.bias ? p.bias + n : nullptr;
-        a.c_in_stride = panels * kPanel;
-        a.c_out_stride = last ? p.y_stride : panels * kPanel;
-        for (int64_t i = 0; i < cut.tiles; i++) {
-          const int64_t r = cut.begin(i);
-          a.next_w = i ? a.w : next;
-          a.x = p.x.at(b, row0 + r);
-          a.c_in = b ? c + r * a.c_in_stride : nullptr;
-          a.c_out = last ? p.y + (row0 - p.first_row + r) * p.y_stride + n : c + r * a.c_out_stride;
-          if (!last) a.cols = panels * kPanel;
-          m.tile(int(cut.begin(i + 1) - r), int(panels), a);
+// One pass over the weights of panels [begin, end) for up to kRowsAtOnce rows from first_row.
+class Pass {
+ public:
+  Pass(const Product& p, int64_t first_row, int64_t rows, std::byte* work)
+      : p_(p), m_(*p.micro), first_row_(first_row), rows_(rows), cut_(rows, m_.rows), width_(pack_width(p.w_type)),
+        lines_((p.x.K + width_ - 1) / width_), block_lines_(kBlockK / width_), wide_(rows >= kManyRows && m_.widen),
+        sums_(reinterpret_cast<float*>(work)), widened_(reinterpret_cast<float*>(work + kSumsBytes)) {}
+
+  void run(int64_t begin, int64_t end) const {
+    const int64_t group = rows_ >= kManyRows ? kPanelsAtOnce : m_.panels, blocks = p_.x.blocks();
+    for (int64_t g = begin; g < end; g += group) {
+      const int64_t g_end = std::min(g + group, end);
+      for (int64_t b = 0; b < blocks; b++)
+        for (int64_t q = g; q < g_end; q += m_.panels) {
+          const int64_t panels = std::min<int64_t>(m_.panels, g_end - q);
+          const bool same_block = q + panels < g_end, same_group = same_block || b + 1 < blocks;
+          const std::byte* next = same_block ? weights(q + panels, b) : same_group ? weights(g, b + 1) : weights(std::min(g_end, end - 1), 0);
+          block(q, panels, b, next, sums_ + (q - g) * kPanel * rows_);
         }
-      }
     }
   }
-}
+
+ private:
+  size_t panel_bytes() const { return size_t(lines_) * 64; }
+  const std::byte* weights(int64_t panel, int64_t block) const {
+    return static_cast<const std::byte*>(p_.w) + size_t(panel) * panel_bytes() + size_t(block * block_lines_) * 64;
+  }
+
+  // All rows with one K block of a few panels. sums: [rows, panels * 16], between the K blocks.
+  void block(int64_t q, int64_t panels, int64_t b, const std::byte* next, float* sums) const {
+    const bool last = b + 1 == p_.x.blocks();
+    const int64_t n = q * kPanel, lines = std::min(block_lines_, lines_ - b * block_lines_);
+    TileArgs a;
+    a.w = weights(q, b), a.w_stride = panel_bytes(), a.steps = lines;
+    if (wide_) {
+      for (int64_t i = 0; i < panels; i++) m_.widen(weights(q + i, b), lines, widened_ + i * kBlockK * kPanel);
+      a.w = reinterpret_cast<const std::byte*>(widened_), a.w_stride = size_t(kBlockK * kPanel) * sizeof(float), a.steps = lines * width_;
+    }
+    a.next_stride = panel_bytes();
+    a.cols = last ? std::min(panels * kPanel, p_.N - n) : panels * kPanel;
+    a.bias = last && p_.bias ? p_.bias + n : nullptr;
+    a.c_in_stride = panels * kPanel, a.c_out_stride = last ? p_.y_stride : panels * kPanel;
+    float* out = last ? p_.y + (first_row_ - p_.first_row) * p_.y_stride + n : sums;
+    const auto tile = wide_ ? m_.wide_tile : m_.tile;
+    const int64_t share = (panels + cut_.tiles - 1) / cut_.tiles;  // the first tiles ask for the next weights, in equal parts
+    for (int64_t i = 0; i < cut_.tiles; i++) {
+      const int64_t r = cut_.begin(i);
+      a.next = next + size_t(i * share) * panel_bytes(), a.next_panels = int(std::clamp<int64_t>(panels - i * share, 0, share));
+      a.x = p_.x.at(b, first_row_ + r);
+      a.c_in = b ? sums + r * a.c_in_stride : nullptr;
+      a.c_out = out + r * a.c_out_stride;
+      tile(int(cut_.begin(i + 1) - r), int(panels), a);
+    }
+  }
+
+  const Product& p_;
+  const Micro& m_;
+  int64_t first_row_, rows_;
+  RowCut cut_;
+  int64_t width_, lines_, block_lines_;
+  bool wide_;
+  float *sums_, *widened_;
+};
 
 }  // namespace
 
@@ -63,7 +84,7 @@ void PackedX::pack(const Micro& m, const float* x, int64_t block, int64_t row) c
   m.pack(x + block * kBlockK, std::min(kBlockK, K - block * kBlockK), at(block, row));
 }
 
-void product(const Product& p, int64_t begin, int64_t end, float* sums) {
+void product(const Product& p, int64_t begin, int64_t end, std::byte* work) {
   if (begin >= end) return;
   if (p.rows == 1) {
     const size_t panel_bytes = size_t(packed_numel(kPanel, p.x.K, p.w_type)) * dtype_bytes(p.w_type);
@@ -72,7 +93,7 @@ void product(const Product& p, int64_t begin, int64_t end, float* sums) {
                   std::min(end * kPanel, p.N) - n, p.bias ? p.bias + n : nullptr});
     return;
   }
-  for (int64_t r = 0; r < p.rows; r += kRowsAtOnce) pass(p, p.first_row + r, std::min(kRowsAtOnce, p.rows - r), begin, end, sums);
+  for (int64_t r = 0; r < p.rows; r += kRowsAtOnce) Pass(p, p.first_row + r, std::min(kRowsAtOnce, p.rows - r), work).run(begin, end);
 }
 
 int product_threads(int available, double weight_bytes, double mults) {
@@ -81,14 +102,13 @@ int product_threads(int available, double weight_bytes, double mults) {
   return int(std::clamp(us / 4, 1.0, double(available)));
 }
 
-const Micro& find_micro(Isa isa, DType w, bool round_x) {
+bool prefers_bf16_dots() {
 #if defined(__x86_64__)
-  if (isa >= Isa::kAvx512Bf16 && w == DType::kBF16 && round_x) return avx512_bf16_micro();
-  if (isa >= Isa::kAvx512) return table_micro(avx512_micros(), w, round_x);
-  if (isa >= Isa::kAvx2) return table_micro(avx2_micros(), w, round_x);
+  __builtin_cpu_init();
+  return !__builtin_cpu_is("intel");
+#else
+  return false;
 #endif
-  (void)isa;
-  return table_micro(portable_micros(), w, round_x);
 }
 
 void run_matmul(const MatMul& a, Device& d, const Micro& micro) {
@@ -99,14 +119,14 @@ void run_matmul(const MatMul& a, Device& d, const Micro& micro) {
   // Few activations: each thread packs them for itself, which is cheaper than waiting for one another.
   const bool own = n == 1 || M * K <= 16384;
   PackedX x{nullptr, M, K, micro.x_bytes};
-  const size_t x_bytes = size_t(round_up(int64_t(x.bytes()), 64)), per_thread = kSumsBytes + (own ? x_bytes : 0);
+  const size_t x_bytes = size_t(round_up(int64_t(x.bytes()), 64)), per_thread = kProductBytes + (own ? x_bytes : 0);
   auto* memory = static_cast<std::byte*>(dev.scratch((own ? 0 : x_bytes) + per_thread * size_t(n)));
   // With more threads than panels to share, rows are cut too.
   const int64_t row_parts = M >= kManyRows ? std::clamp<int64_t>(n * 6 / panels, 1, std::min<int64_t>(n, M / 32)) : 1;
   dev.pool().run(n, [&](CpuThread t) {
     std::byte* mine = memory + (own ? 0 : x_bytes) + per_thread * size_t(t.thread);
     PackedX px = x;
-    px.data = own ? mine + kSumsBytes : memory;
+    px.data = own ? mine + kProductBytes : memory;
     const int64_t items = M * px.blocks();
     const CpuThread::Range r = own ? CpuThread::Range{0, items} : t.range(items);
     for (int64_t i = r.begin; i < r.end; i++) px.pack(micro, a.x.row(i / px.blocks()), i % px.blocks(), i / px.blocks());
@@ -115,8 +135,7 @@ void run_matmul(const MatMul& a, Device& d, const Micro& micro) {
     if (part >= row_parts) return;
     const int64_t row = M * part / row_parts, row_end = M * (part + 1) / row_parts;
     const auto share = CpuThread{int(t.thread % cols), int(cols)}.range(panels);
-    product({&micro, px, row, row_end - row, a.w.data, a.w.dtype, N, a.bias.as(), a.y.row(row), a.y.stride[0]}, share.begin, share.end,
-            reinterpret_cast<float*>(mine));
+    product({&micro, px, row, row_end - row, a.w.data, a.w.dtype, N, a.bias.as(), a.y.row(row), a.y.stride[0]}, share.begin, share.end, mine);
   });
 }
 

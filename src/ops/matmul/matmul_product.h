@@ -28,9 +28,13 @@ struct Product {
   float* y;           // of row first_row
   int64_t y_stride;
 };
-// The outputs of panels [begin, end), on the calling thread. sums: sums_bytes of memory of this thread.
-void product(const Product& p, int64_t panel_begin, int64_t panel_end, float* sums);
-constexpr size_t kSumsBytes = size_t(512) * 12 * kPanel * sizeof(float);
+// The outputs of panels [begin, end), on the calling thread. work: kProductBytes of memory of this thread.
+void product(const Product& p, int64_t panel_begin, int64_t panel_end, std::byte* work);
+constexpr int64_t kRowsAtOnce = 512;   // rows of one pass over the weights
+constexpr int64_t kPanelsAtOnce = 12;  // with many rows: sums and one K block of x stay in a second-level cache of 1 MiB
+constexpr int64_t kMaxTilePanels = 4;
+constexpr size_t kSumsBytes = size_t(kRowsAtOnce * kPanelsAtOnce * kPanel) * sizeof(float);
+constexpr size_t kProductBytes = kSumsBytes + size_t(kMaxTilePanels * kBlockK * kPanel) * sizeof(float);
 
 // Threads worth waking for a product: a few microseconds of work each.
 int product_threads(int available, double weight_bytes, double mults);

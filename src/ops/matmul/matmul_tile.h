@@ -10,9 +10,6 @@ namespace xylem {
 namespace {
 
 constexpr size_t kLineBytes = 64;
-// exp(f) = sum of kExp[i] f^(7 - i) for |f| <= ln(2) / 2; ln(2) in two parts.
-constexpr float kExp[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f, 1.0f, 1.0f};
-constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 
 // Writes what exists of one panel of one row.
 template <class T>
@@ -35,10 +32,9 @@ void tile(const TileArgs& a) {
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int p = 0; p < P; p++) acc[r][p] = T::zero();
-  const std::byte *w = a.w, *next = a.next_w;
+  const std::byte *w = a.w, *next = a.next;
   for (int64_t i = 0; i < a.steps; i++) {
-#pragma GCC unroll 4
-    for (int p = 0; p < P; p++) __builtin_prefetch(next + size_t(p) * a.w_stride, 0, 2);
+    for (int p = 0; p < a.next_panels; p++) __builtin_prefetch(next + size_t(p) * a.next_stride, 0, 2);
 #pragma GCC unroll 2
     for (int s = 0; s < T::kSub; s++) {
       Vec wv[P];
@@ -77,21 +73,28 @@ void any_tile(int rows, int panels, const TileArgs& a) {
   kTiles.at[rows - 1][panels - 1](a);
 }
 
-// B blocks of one panel at once: as many independent chains of additions. Each line asks for the one kAhead bytes later.
+// One row reads its weights from memory at the speed of memory: B blocks of one panel at once give independent chains of
+// additions, the second-level cache is asked for what comes one round of blocks later, the first-level one for what comes
+// next in each block.
 constexpr int kRowBlocks = 4;
-template <class T, int B>
+constexpr size_t kNear = 1024;
+template <class T, int B, int kUnroll>
 inline void row_blocks(const typename T::X* x, int64_t x_stride, const std::byte* w, int64_t steps, bool first, typename T::Vec& sum) {
   constexpr size_t kBlockBytes = size_t(kBlockK / T::kPerLine) * kLineBytes;
   typename T::Vec acc[B];
 #pragma GCC unroll 8
   for (int b = 0; b < B; b++) acc[b] = T::zero();
-  for (int64_t i = 0; i < steps; i++) {
+  for (int64_t i = 0; i < steps; i += kUnroll) {
 #pragma GCC unroll 8
     for (int b = 0; b < B; b++) {
-      const std::byte* line = w + size_t(b) * kBlockBytes + size_t(i) * kLineBytes;
-      __builtin_prefetch(line + kRowBlocks * kBlockBytes, 0, 2);
+#pragma GCC unroll 8
+      for (int u = 0; u < kUnroll; u++) {
+        const std::byte* line = w + size_t(b) * kBlockBytes + size_t(i + u) * kLineBytes;
+        __builtin_prefetch(line + kRowBlocks * kBlockBytes, 0, 2);
+        __builtin_prefetch(line + kNear, 0, 3);
 #pragma GCC unroll 2
-      for (int s = 0; s < T::kSub; s++) acc[b] = T::mac(T::x(x + b * x_stride, i, s), T::w(line, s), acc[b]);
+        for (int s = 0; s < T::kSub; s++) acc[b] = T::mac(T::x(x + b * x_stride, i + u, s), T::w(line, s), acc[b]);
+      }
     }
   }
   sum = first ? acc[0] : T::add(sum, acc[0]);
@@ -108,16 +111,20 @@ void row(const RowArgs& a) {
     const auto* x = static_cast<const typename T::X*>(a.x);
     typename T::Vec sum = T::zero();
     int64_t b = 0;
-    auto next = [&]<int kBlocks>(std::integral_constant<int, kBlocks>, int64_t steps) {
-      row_blocks<T, kBlocks>(x, a.x_stride, w, steps, b == 0, sum);
-      x += kBlocks * a.x_stride, w += size_t(kBlocks * steps) * kLineBytes, b += kBlocks;
-    };
-    while (b + 4 <= blocks) next(std::integral_constant<int, 4>(), kSteps);
-    if (b + 2 <= blocks) next(std::integral_constant<int, 2>(), kSteps);
-    if (b < blocks) next(std::integral_constant<int, 1>(), kSteps);
-    if (lines % kSteps) next(std::integral_constant<int, 1>(), lines % kSteps);
+    for (; b + 4 <= blocks; b += 4, x += 4 * a.x_stride, w += 4 * kSteps * int64_t(kLineBytes)) row_blocks<T, 4, 2>(x, a.x_stride, w, kSteps, b == 0, sum);
+    if (b + 2 <= blocks) row_blocks<T, 2, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b += 2, x += 2 * a.x_stride, w += 2 * kSteps * int64_t(kLineBytes);
+    if (b < blocks) row_blocks<T, 1, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b++, x += a.x_stride, w += kSteps * int64_t(kLineBytes);
+    if (const int64_t rest = lines % kSteps) row_blocks<T, 1, 1>(x, a.x_stride, w, rest, b == 0, sum), w += rest * int64_t(kLineBytes);
     put<T>(sum, a.y + n, a.cols - n, a.bias ? a.bias + n : nullptr);
   }
+}
+
+// Weights as float32 in the order of the inputs: what the tiles of float32 weights read.
+template <class T>
+void widen(const std::byte* w, int64_t lines, float* out) {
+  for (int64_t i = 0; i < lines; i++, w += kLineBytes)
+#pragma GCC unroll 2
+    for (int s = 0; s < T::kSub; s++, out += kPanel) T::store(out, T::w(w, s));
 }
 
 inline void pack_copy(const float* x, int64_t n, void* out) {
@@ -126,46 +133,40 @@ inline void pack_copy(const float* x, int64_t n, void* out) {
   if (n % 2) y[n] = 0;
 }
 
-// Round to bfloat16 and keep the value as float32.
+// Rounds 16 numbers to bfloat16, nearest even, and keeps the values as float32; NaN stays NaN.
+inline void round_panel(const float* x, float* y) {
+  typedef uint32_t Bits __attribute__((vector_size(64)));
+  Bits u;
+  std::memcpy(&u, x, sizeof u);
+  const Bits even = (u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000u, quiet = (u & 0xffff0000u) | 0x400000u;
+  u = (u & 0x7fffffffu) > 0x7f800000u ? quiet : even;
+  std::memcpy(y, &u, sizeof u);
+}
 inline void pack_rounded(const float* x, int64_t n, void* out) {
   auto* y = static_cast<float*>(out);
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t u;
-    std::memcpy(&u, x + i, 4);
-    const uint32_t quiet = (u & 0xffff0000u) | 0x400000u, even = (u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000u;
-    u = (u & 0x7fffffffu) > 0x7f800000u ? quiet : even;
-    std::memcpy(y + i, &u, 4);
-  }
-  if (n % 2) y[n] = 0;
-}
-
-// act(g) = g / (1 + exp(-z)): z = g for SiLU, 2 * sqrt(2 / pi) * (g + 0.044715 g^3) for GELU with tanh.
-template <class T>
-void act_mul(Act act, const float* gate, const float* up, float* y, int64_t n) {
-  using Vec = typename T::Vec;
-  auto value = [act](Vec g, Vec u) {
-    Vec z = g;
-    if (act == Act::kGeluTanh) z = T::mul(T::mul(g, T::all(1.5957691216057308f)), T::add(T::all(1.0f), T::mul(T::all(0.044715f), T::mul(g, g))));
-    return T::mul(T::div(g, T::add(T::all(1.0f), T::exp(T::mul(z, T::all(-1.0f))))), u);
-  };
   int64_t i = 0;
-  for (; i + kPanel <= n; i += kPanel) T::store(y + i, value(T::load(gate + i), T::load(up + i)));
+  for (; i + kPanel <= n; i += kPanel) round_panel(x + i, y + i);
   if (i == n) return;
-  alignas(64) float g[kPanel] = {}, u[kPanel] = {}, v[kPanel];
-  std::memcpy(g, gate + i, size_t(n - i) * sizeof(float));
-  std::memcpy(u, up + i, size_t(n - i) * sizeof(float));
-  T::store(v, value(T::load(g), T::load(u)));
-  std::memcpy(y + i, v, size_t(n - i) * sizeof(float));
+  float rest[kPanel] = {};
+  std::memcpy(rest, x + i, size_t(n - i) * sizeof(float));
+  round_panel(rest, rest);
+  std::memcpy(y + i, rest, size_t(n - i + n % 2) * sizeof(float));
 }
 
 template <class T>
 constexpr Micro make_micro(void (*pack)(const float*, int64_t, void*)) {
-  return {T::kRows, T::kPanels, sizeof(typename T::X), pack, any_tile<T>, row<T>, act_mul<T>};
+  return {T::kRows, T::kPanels, sizeof(typename T::X), pack, any_tile<T>, row<T>, nullptr, nullptr};
+}
+template <class T, class F32>
+constexpr Micro make_micro_16(void (*pack)(const float*, int64_t, void*)) {
+  Micro m = make_micro<T>(pack);
+  m.widen = widen<T>, m.wide_tile = any_tile<F32>;
+  return m;
 }
 template <class Bf16, class F16, class F32>
 const MicroTable& make_table() {
-  static constexpr Micro kBf16[2] = {make_micro<Bf16>(pack_copy), make_micro<Bf16>(pack_rounded)};
-  static constexpr Micro kF16[2] = {make_micro<F16>(pack_copy), make_micro<F16>(pack_rounded)};
+  static constexpr Micro kBf16[2] = {make_micro_16<Bf16, F32>(pack_copy), make_micro_16<Bf16, F32>(pack_rounded)};
+  static constexpr Micro kF16[2] = {make_micro_16<F16, F32>(pack_copy), make_micro_16<F16, F32>(pack_rounded)};
   static constexpr Micro kF32[2] = {make_micro<F32>(pack_copy), make_micro<F32>(pack_rounded)};
   static constexpr MicroTable kTable{{{&kBf16[0], &kBf16[1]}, {&kF16[0], &kF16[1]}, {&kF32[0], &kF32[1]}}};
   return kTable;

@@ -7,8 +7,14 @@
 #include "ops/matmul/matmul_product.h"
 #include "ops/moe/moe.h"
 
+#define XYLEM_VEC_BODY "ops/act_mul/act_mul.vec.h"
+#include "ops/vec_math.h"
+
 namespace xylem {
 namespace {
+
+// Part of a row of ActMul, for one instruction set: [kSilu, kGeluTanh].
+using ActPiece = void (*)(const ActMul& a, int64_t row, int64_t begin, int64_t n);
 
 // Memory of one call, cut from the device's scratch.
 class Cutter {
@@ -31,18 +37,19 @@ class Cutter {
 struct Plan {
   int64_t T, k, E, H, I, rows;
   const Micro* micro;
+  ActPiece act;
   int n_threads;
   int32_t *begin, *token, *row_of;  // [E + 1] first row of each expert; [rows] its token; [T * k] the row of a choice
   PackedX x, mid;                   // [rows, H], [rows, I]
   float *gate_up, *out;             // [rows, 2I], [rows, H]
-  std::byte* sums;                  // kSumsBytes a thread
+  std::byte* work;                  // kProductBytes a thread
 
   size_t cut(std::byte* memory) {
     Cutter c(memory);
     begin = c.take<int32_t>(size_t(E) + 1), token = c.take<int32_t>(size_t(rows)), row_of = c.take<int32_t>(size_t(rows));
     x.data = c.take<std::byte>(x.bytes()), mid.data = c.take<std::byte>(mid.bytes());
     gate_up = c.take<float>(size_t(rows * 2 * I)), out = c.take<float>(size_t(rows * H));
-    sums = c.take<std::byte>(kSumsBytes * size_t(n_threads));
+    work = c.take<std::byte>(kProductBytes * size_t(n_threads));
     return c.used();
   }
 };
@@ -79,7 +86,7 @@ int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, con
     for (; item < before + per_expert; item = t.pool->next_item().fetch_add(1, std::memory_order_relaxed) - first) {
       const int64_t q = (item - before) * unit;
       product({p.micro, x, row, rows, w.as<std::byte>() + size_t(expert) * expert_bytes, w.dtype, N, nullptr, y + row * y_stride, y_stride}, q,
-              std::min(q + unit, panels), reinterpret_cast<float*>(p.sums + kSumsBytes * size_t(t.thread)));
+              std::min(q + unit, panels), p.work + kProductBytes * size_t(t.thread));
     }
     before += per_expert;
   }
@@ -95,12 +102,14 @@ void pack_tokens(const MoeExperts& a, const Plan& p, const CpuThread& t) {
 }
 
 void pack_middle(const MoeExperts& a, const Plan& p, const CpuThread& t) {
+  ActMul act;
+  act.gate = act.up = act.y = make_tensor(p.gate_up, DType::kF32, {p.rows, 2 * p.I});
+  act.up.data = p.gate_up + p.I, act.act = a.act;
   const auto r = t.range(p.rows * p.mid.blocks());
   for (int64_t i = r.begin; i < r.end; i++) {
     const int64_t row = i / p.mid.blocks(), block = i % p.mid.blocks(), j = block * kBlockK;
-    float* gate = p.gate_up + row * 2 * p.I;
-    p.micro->act_mul(a.act, gate + j, gate + p.I + j, gate + j, std::min(kBlockK, p.I - j));
-    p.mid.pack(*p.micro, gate, block, row);
+    p.act(act, row, j, std::min(kBlockK, p.I - j));
+    p.mid.pack(*p.micro, act.y.row(row), block, row);
   }
 }
 
@@ -120,12 +129,12 @@ void sum_experts(const MoeExperts& a, const Plan& p, const CpuThread& t) {
   }
 }
 
-void run(const MoeExperts& a, Device& d, const Micro& micro) {
+void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece (&act)[2]) {
   CpuDevice& dev = cpu(d);
   Plan p;
   p.T = a.x.rows(), p.k = a.ids.cols(), p.E = a.gate_up.dim[0], p.H = a.x.cols(), p.I = a.down.dim[2], p.rows = p.T * p.k;
   if (p.T == 0) return;
-  p.micro = &micro;
+  p.micro = &micro, p.act = act[a.act == Act::kGeluTanh];
   p.x = {nullptr, p.rows, p.H, micro.x_bytes}, p.mid = {nullptr, p.rows, p.I, micro.x_bytes};
   const double chosen = double(std::min(p.rows, p.E)), weights = 3.0 * double(p.H) * double(p.I);
   p.n_threads = product_threads(dev.pool().size(), chosen * weights * double(dtype_bytes(a.down.dtype)), double(p.rows) * weights);
@@ -144,15 +153,22 @@ void run(const MoeExperts& a, Device& d, const Micro& micro) {
   });
 }
 
-template <Isa kIsa>
-void run_isa(const MoeExperts& a, Device& d) { run(a, d, find_micro(kIsa, a.down.dtype, a.round_x)); }
-
-const Kernel<MoeExperts> portable(Dev::kCpu, "portable", 10, nullptr, run_isa<Isa::kScalar>);
+constexpr ActPiece kPortable[2] = {portable::act_mul<Act::kSilu>, portable::act_mul<Act::kGeluTanh>};
+const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, nullptr, [](const MoeExperts& a, Device& d) {
+  run(a, d, table_micro(portable_micros(), a.down.dtype, a.round_x), kPortable);
+});
 #if defined(__x86_64__)
+constexpr ActPiece kAvx2[2] = {avx2::act_mul<Act::kSilu>, avx2::act_mul<Act::kGeluTanh>};
+constexpr ActPiece kAvx512[2] = {avx512::act_mul<Act::kSilu>, avx512::act_mul<Act::kGeluTanh>};
 bool supports_bf16(const MoeExperts& a, const Device& d) { return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.down.dtype == DType::kBF16; }
-const Kernel<MoeExperts> avx2(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MoeExperts>, run_isa<Isa::kAvx2>);
-const Kernel<MoeExperts> avx512(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MoeExperts>, run_isa<Isa::kAvx512>);
-const Kernel<MoeExperts> avx512_bf16(Dev::kCpu, "avx512_bf16", 40, supports_bf16, run_isa<Isa::kAvx512Bf16>);
+const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MoeExperts>, [](const MoeExperts& a, Device& d) {
+  run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), kAvx2);
+});
+const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MoeExperts>, [](const MoeExperts& a, Device& d) {
+  run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), kAvx512);
+});
+const Kernel<MoeExperts> avx512_bf16_kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports_bf16,
+                                            [](const MoeExperts& a, Device& d) { run(a, d, avx512_bf16_micro(), kAvx512); });
 #endif
 
 }  // namespace
