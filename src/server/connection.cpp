@@ -40,6 +40,7 @@ void Connection::disarm() {
 
 asio::awaitable<error_code> Connection::wait_readable(double timeout_seconds) {
   if (buffer_.size() > 0) co_return error_code();
+  buffer_.shrink_to_fit();
   arm(timeout_seconds);
   auto [ec] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_read, kTuple);
   disarm();

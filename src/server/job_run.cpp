@@ -38,23 +38,23 @@ JobRun::~JobRun() {
 }
 
 Status JobRun::submit() {
-  std::vector<GenerateRequest> requests;
-  for (const PromptJob& p : job_.prompts) {
-    for (int index = 0; index < p.options.n; ++index) {
-      TRY(GenerateRequest r, to_engine(app_, job_, p, index));
-      by_id_.emplace(r.id, slots_.size());
-      slots_.push_back({.id = r.id, .prompt = &p});
-      choices_.emplace_back(app_.model.tokenizer, p.prompt, p.options.output);
-      requests.push_back(std::move(r));
-    }
-  }
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    slots_[i].submitted = now_seconds();
-    TRY_VOID(app_.engine.submit(std::move(requests[i]), mailbox_));
-    slots_[i].in_engine = true;
-    app_.active.add(slots_[i].prompt->rid, slots_[i].id);
-    ++running_;
-  }
+  for (const PromptJob& p : job_.prompts) TRY_VOID(check_fits(app_, p));
+  for (const PromptJob& p : job_.prompts)
+    for (int index = 0; index < p.options.n; ++index) TRY_VOID(submit(p, index));
+  return {};
+}
+
+// One at a time, so that a request for more than the queue takes costs no more than the queue.
+Status JobRun::submit(const PromptJob& p, int index) {
+  TRY(GenerateRequest request, to_engine(app_, job_, p, index));
+  const RequestId id = request.id;
+  by_id_.emplace(id, slots_.size());
+  slots_.push_back({.id = id, .prompt = &p, .submitted = now_seconds()});
+  choices_.emplace_back(app_.model.tokenizer, p.prompt, p.options.output);
+  TRY_VOID(app_.engine.submit(std::move(request), mailbox_));
+  slots_.back().in_engine = true;
+  app_.active.add(p.rid, id);
+  ++running_;
   return {};
 }
 

@@ -37,6 +37,7 @@ class JobRun {
     bool in_engine = false;
   };
 
+  Status submit(const PromptJob& prompt, int index);
   void take(Mailbox::Item item, std::vector<bool>& touched);
   void measure(Slot& slot, const Mailbox::Item& item);
   void finish(size_t i, double seconds);

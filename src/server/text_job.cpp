@@ -71,6 +71,7 @@ Error too_long(int64_t context, int64_t prompt, int64_t completion) {
 
 // Tokens to generate: what was asked for if it fits, else an error; a default shrinks to what fits.
 Result<int> resolve_max_new(const EngineInfo& info, int64_t prompt, const SamplingOptions& o) {
+  if (prompt == 0) return invalid("The prompt has no tokens. Send at least one.");
   if (prompt >= info.context_length) return too_long(info.context_length, prompt, o.max_new_tokens.value_or(0));
   const int64_t context_room = info.context_length - prompt;
   if (o.max_new_tokens) {
@@ -152,12 +153,15 @@ Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, 
   return ids;
 }
 
+Status check_fits(const App& app, const PromptJob& p) {
+  const auto resolved = resolve_max_new(app.engine.info(), static_cast<int64_t>(p.prompt.size()), p.options);
+  return resolved.ok() ? Status() : Status(resolved.error());
+}
+
 Result<GenerateRequest> to_engine(const App& app, const TextJob& job, const PromptJob& p, int index) {
-  const EngineInfo& info = app.engine.info();
   const SamplingOptions& o = p.options;
-  if (p.prompt.empty()) return invalid("The prompt has no tokens. Send at least one.");
   GenerateRequest r;
-  TRY(r.max_new_tokens, resolve_max_new(info, static_cast<int64_t>(p.prompt.size()), o));
+  TRY(r.max_new_tokens, resolve_max_new(app.engine.info(), static_cast<int64_t>(p.prompt.size()), o));
   r.id = app.engine.next_id();
   r.prompt = p.prompt;
   r.sampling = o.sampling;

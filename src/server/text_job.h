@@ -77,7 +77,9 @@ void refuse_unbuilt(Fields& fields);
 // Encodes text of a client; kInvalid names the field.
 Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, bool add_special_tokens, std::string_view path);
 
-// The engine's request for choice `index` of a prompt (seed + index). kInvalid when it cannot fit the context or the cache.
+// kInvalid when the prompt is empty or cannot fit the context or the cache.
+Status check_fits(const App& app, const PromptJob& prompt);
+// The engine's request for choice `index` of a prompt (seed + index); the same errors.
 Result<GenerateRequest> to_engine(const App& app, const TextJob& job, const PromptJob& prompt, int index);
 
 }  // namespace xylem
