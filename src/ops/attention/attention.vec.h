@@ -61,6 +61,7 @@ using Bf16 = Widened;
 
 // Rows and panels that are multiplied at once: as many accumulators as there are registers for.
 constexpr int kMaxRows = kN == 16 ? 8 : kN == 8 ? 4 : 2;
+constexpr int kGroup = 4;  // panels that all rows are multiplied with before the next ones
 constexpr int panels_at_once(int rows) { return kN == 16 ? (rows <= 4 ? 4 : 2) : kN == 8 && rows <= 2 ? 2 : 1; }
 
 template <int R, int P>
@@ -68,13 +69,18 @@ struct Acc {
   V x[R][P][kVecs] = {};
 };
 
-// acc += a [R rows, lda apart] x b [P panels]
+// acc += a [R rows, lda apart] x b [P panels]. What is read next is asked for at the same pace, a line for a line: the
+// processor's own prefetch loses its way at the end of every panel.
 template <class T, int R, int P>
-inline __attribute__((always_inline)) void multiply(const typename T::A* a, int64_t lda, const typename T::B* const* b, int64_t steps, Acc<R, P>& acc) {
+inline __attribute__((always_inline)) void multiply(const typename T::A* a, int64_t lda, const typename T::B* const* b, const typename T::B* const* next,
+                                                    int64_t steps, Acc<R, P>& acc) {
   for (int64_t k = 0; k < steps; k++) {
     typename T::Row panel[P];
 #pragma GCC unroll 8
-    for (int p = 0; p < P; p++) panel[p] = T::row(b[p] + k * KvCache::kLane * T::kPair);
+    for (int p = 0; p < P; p++) {
+      panel[p] = T::row(b[p] + k * KvCache::kLane * T::kPair);
+      __builtin_prefetch(next[p] + k * KvCache::kLane * T::kPair, 0, 2);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       const typename T::Scalar s = T::scalar(a + r * lda + k * T::kPair);
@@ -141,6 +147,13 @@ struct Run {
   int64_t block(const Item& it, int64_t token) const { return a.table.as<int32_t>()[it.row * a.table.stride[0] + token / c.block_tokens]; }
   int kv_head(const Item& it) const { return int(it.head / (a.q.dim[1] / c.kv_heads)); }
 
+  const B* k_panel(const Item& it, int64_t token) const {
+    return c.pool.as<const B>() + c.k_index(block(it, token), kv_head(it), token % c.block_tokens, 0);
+  }
+  const B* v_panel(const Item& it, int64_t token, int64_t panel) const {
+    return c.pool.as<const B>() + c.v_index(block(it, token), kv_head(it), token % c.block_tokens, panel * KvCache::kLane);
+  }
+
   void load_q(const Item& it, Work<T>& w) const {
     for (int64_t r = 0; r < it.rows(); r++) {
       const float* q = a.q.as() + (it.token + r / it.heads) * a.q.stride[0] + (it.head + r % it.heads) * a.q.stride[1];
@@ -150,26 +163,25 @@ struct Run {
 
   // s = q K^T for the panels that hold a visible key.
   void scores(const Item& it, const Tile& t, Work<T>& w) const {
-    const B* panel[kTile / KvCache::kLane];
+    const B* panel[kTile / KvCache::kLane + kGroup];
     const int64_t first = t.lo / KvCache::kLane, end = (t.hi + KvCache::kLane - 1) / KvCache::kLane;
-    for (int64_t j = first; j < end; j++) {
-      const int64_t token = t.start + j * KvCache::kLane;
-      panel[j] = c.pool.as<const B>() + c.k_index(block(it, token), kv_head(it), token % c.block_tokens, 0);
-    }
+    for (int64_t j = first; j < end; j++) panel[j] = k_panel(it, t.start + j * KvCache::kLane);
+    for (int64_t i = 0; i < kGroup; i++)  // after the last panels of K come the first ones of V
+      panel[end + i] = v_panel(it, t.start + first * KvCache::kLane, std::min(i, pd / KvCache::kLane - 1));
     int64_t j = first;
     auto some = [&]<int P>() {
       row_groups(it.rows(), [&]<int R>(int64_t r) {
         for (int64_t jj = j; jj < j + P; jj += std::min(P, panels_at_once(R))) {
           constexpr int kP = std::min(P, panels_at_once(R));
           Acc<R, kP> acc;
-          multiply<T, R, kP>(w.q + r * pd, pd, panel + jj, pd / T::kPair, acc);
+          multiply<T, R, kP>(w.q + r * pd, pd, panel + jj, panel + (r == 0 ? jj + P : jj), pd / T::kPair, acc);
           for (int i = 0; i < R; i++)
             for (int p = 0; p < kP; p++)
               for (int v = 0; v < kVecs; v++) store(w.s + (r + i) * kTile + (jj + p) * KvCache::kLane + v * kN, acc.x[i][p][v]);
         }
       });
     };
-    for (; j + 4 <= end; j += 4) some.template operator()<4>();
+    for (; j + kGroup <= end; j += kGroup) some.template operator()<kGroup>();
     for (; j < end; j++) some.template operator()<1>();
   }
 
@@ -206,10 +218,13 @@ struct Run {
     int pieces = 0;
     for (int64_t k = t.lo / T::kPair * T::kPair, end = round_up(t.hi, T::kPair); k < end;) {
       const int64_t token = t.start + k, in_block = token % c.block_tokens, n = std::min(end - k, c.block_tokens - in_block);
-      piece[pieces++] = {c.pool.as<const B>() + c.v_index(block(it, token), kv_head(it), in_block, 0), w.p + k, n / T::kPair};
+      piece[pieces++] = {v_panel(it, token, 0), w.p + k, n / T::kPair};
       k += n;
     }
     const int64_t panels = pd / KvCache::kLane, stride = KvCache::kLane * c.block_tokens;
+    const B* after[kGroup];  // what the next tile begins with
+    for (int i = 0; i < kGroup; i++) after[i] = k_panel(it, std::min<int64_t>(t.start + kTile + i * KvCache::kLane, it.position + it.tokens - 1));
+    const int ahead = int(std::max<int64_t>(1, kTile / 4 / c.block_tokens));  // pieces; short ones are asked for earlier
     int64_t j = 0;
     auto some = [&]<int P>() {
       row_groups(it.rows(), [&]<int R>(int64_t r) {
@@ -217,9 +232,13 @@ struct Run {
           constexpr int kP = std::min(P, panels_at_once(R));
           Acc<R, kP> acc;
           for (int i = 0; i < pieces; i++) {
-            const B* b[kP];
-            for (int p = 0; p < kP; p++) b[p] = piece[i].v + (jj + p) * stride;
-            multiply<T, R, kP>(piece[i].p + r * kTile, kTile, b, piece[i].steps, acc);
+            const B *b[kP], *next[kP];
+            for (int p = 0; p < kP; p++) b[p] = next[p] = piece[i].v + (jj + p) * stride;
+            if (r == 0) {
+              const int64_t later = i + ahead < pieces ? jj : jj + P;  // panel of the piece that is so far ahead
+              for (int p = 0; p < kP; p++) next[p] = later + P <= panels ? piece[(i + ahead) % pieces].v + (later + p) * stride : after[p];
+            }
+            multiply<T, R, kP>(piece[i].p + r * kTile, kTile, b, next, piece[i].steps, acc);
           }
           for (int i = 0; i < R; i++)
             for (int p = 0; p < kP; p++)
@@ -230,7 +249,7 @@ struct Run {
         }
       });
     };
-    for (; j + 4 <= panels; j += 4) some.template operator()<4>();
+    for (; j + kGroup <= panels; j += kGroup) some.template operator()<kGroup>();
     for (; j < panels; j++) some.template operator()<1>();
   }
 
@@ -307,11 +326,7 @@ inline void run_as(const Attention& a, Device& d) {
   pool.run(int(std::min<int64_t>(pool.size(), n_items)), [&](CpuThread t) {
     Work<T> w(memory + t.thread * work, pd);
     auto& next = t.pool->next_item();
-    // A region of one thread does not reset the counter.
-    if (t.n_threads == 1)
-      for (int64_t i = 0; i < n_items; i++) run.item(list.items[size_t(i)], w, partials);
-    else
-      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n_items;) run.item(list.items[size_t(i)], w, partials);
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n_items;) run.item(list.items[size_t(i)], w, partials);
     if (list.merges.empty()) return;
     t.barrier();
     for (const Item& m : list.merges) {
