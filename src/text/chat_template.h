@@ -3,9 +3,8 @@
 #pragma once
 #include <ctime>
 #include <memory>
-#include <string>
-
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/result.h"
 

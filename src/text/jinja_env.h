@@ -13,7 +13,7 @@ namespace xylem::jinja {
 // Generous for any real conversation, small enough that a hostile template ends within seconds.
 inline constexpr size_t kMaxOutputBytes = 64u << 20;  // the text, and any one string
 inline constexpr size_t kMaxLiveBytes = 512u << 20;   // all values alive
-inline constexpr uint64_t kMaxSteps = 50'000'000;     // nodes evaluated; bulk work counts in proportion
+inline constexpr uint64_t kMaxSteps = 20'000'000;     // nodes evaluated; bulk work counts in proportion
 inline constexpr uint32_t kMaxNesting = 400;          // lists in lists ...
 inline constexpr size_t kMaxStackBytes = 2u << 20;    // recursion of macros and expressions
 inline constexpr int64_t kMaxRange = 100'000;         // as Jinja's sandbox

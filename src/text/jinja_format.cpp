@@ -204,6 +204,9 @@ std::string format_spec(Env& env, const Value& v, std::string_view text) {
 
 namespace {
 
+// What Python lets stand unused behind %: everything that can be indexed, but tuples and strings.
+bool is_mapping_like(const Value& v) { return v.dict() || v.is(Kind::kList) || v.is(Kind::kRange) || v.undefined(); }
+
 // "..." % args
 class Percent {
  public:
@@ -219,8 +222,7 @@ class Percent {
       else
         i = conversion(i + 1);
     }
-    const bool left =
-        args_.is(Kind::kTuple) ? next_ < args_.items().size() : next_ == 0 && !args_.dict() && !args_.is(Kind::kList);
+    const bool left = args_.is(Kind::kTuple) ? next_ < args_.items().size() : next_ == 0 && !is_mapping_like(args_);
     if (left && !env_.failed()) return env_.fail("not all arguments converted during string formatting");
     return env_.str(std::move(out_), safe_);
   }
@@ -457,8 +459,11 @@ class Braces {
 
   Value first(std::string_view name) {
     int64_t i = auto_;
-    if (name.empty()) ++auto_;
     if (name.empty() || as_index(name, i)) {
+      if (numbering_ && numbering_ != (name.empty() ? 'a' : 'm'))
+        return env_.fail("a format string cannot number some fields and leave others to count");
+      numbering_ = name.empty() ? 'a' : 'm';
+      auto_ += name.empty();
       if (i < static_cast<int64_t>(args_.pos.size())) return args_.pos[static_cast<size_t>(i)];
       return env_.fail("Replacement index " + std::to_string(i) + " out of range for positional args tuple");
     }
@@ -471,6 +476,7 @@ class Braces {
   const bool safe_;
   const Args& args_;
   int64_t auto_ = 0;
+  char numbering_ = 0;  // a: automatic, m: manual
 };
 
 }  // namespace

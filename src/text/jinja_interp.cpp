@@ -23,7 +23,7 @@ struct Activation : Obj {
   }
 };
 
-struct MacroObj : Obj {
+struct MacroObj : Macro {
   const Stmt* def = nullptr;
   std::shared_ptr<Activation> outer;
 };
@@ -382,6 +382,7 @@ class Interp {
     if (!std::exchange(frame_->kept, true)) env_.keep(frame_);
     auto m = std::make_shared<MacroObj>();
     m->def = &s;
+    m->name = s.function->name;
     m->outer = frame_;
     return env_.object(Kind::kMacro, std::move(m), 0, sizeof(MacroObj) + frame_->slots.size() * sizeof(Value));
   }
@@ -453,6 +454,19 @@ class Interp {
       return false;
     }
     return !env_.failed();
+  }
+
+  Value macro_attr(const Value& v, const Value& name) {
+    const Function& f = *v.as<MacroObj>().def->function;
+    const std::string& n = name.s();
+    if (n == "name") return env_.str(f.name);
+    if (n == "caller") return Value::boolean(f.caller_slot >= 0 || f.explicit_caller);
+    if (n == "catch_kwargs") return Value::boolean(f.kwargs_slot >= 0);
+    if (n == "catch_varargs") return Value::boolean(f.varargs_slot >= 0);
+    if (n != "arguments") return env_.undefined_item(v, name);
+    std::vector<Value> names;
+    for (const auto& p : f.params) names.push_back(env_.str(p.name));
+    return env_.tuple(std::move(names));
   }
 
   void call_block(const Stmt& s) {
@@ -591,7 +605,9 @@ class Interp {
     const Value object = eval(*e.args[0]);
     if (env_.failed()) return object;
     env_.set_line(e.line);
-    return object.is(Kind::kLoop) ? loop_attr(object, e.value) : get_attr(env_, object, e.value);
+    if (object.is(Kind::kLoop)) return loop_attr(object, e.value);
+    if (object.is(Kind::kMacro)) return macro_attr(object, e.value);
+    return get_attr(env_, object, e.value);
   }
 
   Value eval_slice(const Expr& e) {

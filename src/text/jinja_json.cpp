@@ -19,8 +19,9 @@ Value from(Env& env, const nlohmann::ordered_json& j, uint32_t depth) {
     case nlohmann::json::value_t::number_integer:
       return Value::integer(j.get<int64_t>());
     case nlohmann::json::value_t::number_unsigned: {
-      const auto u = j.get<uint64_t>();  // beyond 63 bits: the nearest float, for want of big integers
-      return u > INT64_MAX ? Value::real(static_cast<double>(u)) : Value::integer(static_cast<int64_t>(u));
+      const auto u = j.get<uint64_t>();
+      if (u <= INT64_MAX) return Value::integer(static_cast<int64_t>(u));
+      return Value::digits(static_cast<double>(u), env.str(std::to_string(u)).object());
     }
     case nlohmann::json::value_t::number_float:
       return Value::real(j.get<double>());
@@ -87,7 +88,7 @@ class Writer {
         else if (std::isinf(v.f()))
           out += v.f() < 0 ? "-Infinity" : "Infinity";
         else
-          out += float_repr(v.f());
+          out += float_repr(v);
         return true;
       default:
         return false;

@@ -316,17 +316,17 @@ Value str_expandtabs(Env& env, const Value& self, const Args& a) {
 
 Value seq_index(Env& env, const Value& self, const Args& a) {
   Value v;
-  if (!bind(env, "index", a, {""}, 1, &v)) return self;
-  const auto& items = self.items();
+  std::vector<Value> items;
+  if (!bind(env, "index", a, {""}, 1, &v) || !collect(env, self, items)) return self;
   for (size_t i = 0; i < items.size(); ++i)
     if (equal(items[i], v)) return Value::integer(static_cast<int64_t>(i));
-  return env.fail(repr(v) + " is not in list");
+  return env.fail(repr(v) + " is not in " + type_name(self));
 }
 
 Value seq_count(Env& env, const Value& self, const Args& a) {
   Value v;
-  if (!bind(env, "count", a, {""}, 1, &v)) return self;
-  const auto& items = self.items();
+  std::vector<Value> items;
+  if (!bind(env, "count", a, {""}, 1, &v) || !collect(env, self, items)) return self;
   return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& x) { return equal(x, v); }));
 }
 
@@ -439,6 +439,7 @@ std::span<const Builtin> methods_of(const Value& v) {
     case Kind::kList:
       return kList;
     case Kind::kTuple:
+    case Kind::kRange:
       return kTuple;
     case Kind::kDict:
       return kDict;

@@ -404,9 +404,9 @@ bool slice_index(Env& env, const Value& v, int64_t& out) {
   return true;
 }
 
-// Positions start, start + step ... of n items, as Python's slice.indices.
-std::vector<size_t> slice_positions(int64_t n, bool has_start, int64_t start, bool has_stop, int64_t stop,
-                                    int64_t step) {
+// Positions first, first + step ... of n items, as Python's slice.indices.
+std::vector<size_t> slice_positions(int64_t n, bool has_start, int64_t start, bool has_stop, int64_t stop, int64_t step,
+                                    int64_t& first) {
   auto clamp = [&](int64_t i) {
     if (i < 0)
       i = i < -n ? -1 : i + n;
@@ -416,6 +416,7 @@ std::vector<size_t> slice_positions(int64_t n, bool has_start, int64_t start, bo
   };
   start = has_start ? clamp(start) : step > 0 ? 0 : n - 1;
   stop = has_stop ? clamp(stop) : step > 0 ? n : -1;
+  first = start;
   std::vector<size_t> out;
   while (step > 0 ? start < stop : start > stop) {
     out.push_back(static_cast<size_t>(start));
@@ -440,11 +441,20 @@ Value slice_string(Env& env, const Value& object, const std::vector<size_t>& at,
   return env.str(std::move(out), s.safe);
 }
 
+Value slice_range(Env& env, const Range& r, int64_t first, int64_t step, size_t length) {
+  auto out = std::make_shared<Range>();
+  out->start = r.start + first * r.step;
+  if (__builtin_mul_overflow(step, r.step, &out->step)) return overflow(env);
+  out->length = static_cast<int64_t>(length);
+  return env.object(Kind::kRange, std::move(out), 0, sizeof(Range));
+}
+
 }  // namespace
 
 Value slice(Env& env, const Value& object, const Value& start_v, const Value& stop_v, const Value& step_v) {
   if (object.undefined()) return env.fail(undefined_text(object));
-  if (!object.str() && !object.seq()) return env.fail(str_repr(type_name(object)) + " object cannot be sliced");
+  if (!object.str() && !object.seq() && !object.is(Kind::kRange))
+    return env.fail(str_repr(type_name(object)) + " object cannot be sliced");
   int64_t start = 0, stop = 0, step = 1;
   if (!slice_index(env, start_v, start) || !slice_index(env, stop_v, stop) || !slice_index(env, step_v, step))
     return Value::none();
@@ -452,8 +462,10 @@ Value slice(Env& env, const Value& object, const Value& start_v, const Value& st
   auto given = [](const Value& v) { return !v.missing() && !v.none_(); };
   const int64_t n = length_of(env, object);
   if (!env.charge(static_cast<uint64_t>(n) / 16 + 1)) return Value::none();
-  const auto at = slice_positions(n, given(start_v), start, given(stop_v), stop, step);
+  int64_t first = 0;
+  const auto at = slice_positions(n, given(start_v), start, given(stop_v), stop, step, first);
   if (object.str()) return slice_string(env, object, at, step);
+  if (object.is(Kind::kRange)) return slice_range(env, object.as<Range>(), first, step, at.size());
   std::vector<Value> v;
   v.reserve(at.size());
   for (size_t i : at) v.push_back(object.items()[i]);

@@ -293,7 +293,7 @@ std::vector<std::string_view> split_space(std::string_view s, int64_t max_split)
   std::vector<std::string_view> out;
   for (s = strip(s, kLeft); !s.empty(); s = strip(s, kLeft)) {
     if (max_split >= 0 && static_cast<int64_t>(out.size()) == max_split) {
-      out.push_back(strip(s, kRight));
+      out.push_back(s);
       break;
     }
     size_t end = 0;
@@ -309,7 +309,7 @@ std::vector<std::string_view> rsplit_space(std::string_view s, int64_t max_split
   std::vector<std::string_view> out;
   for (s = strip(s, kRight); !s.empty(); s = strip(s, kRight)) {
     if (max_split >= 0 && static_cast<int64_t>(out.size()) == max_split) {
-      out.push_back(strip(s, kLeft));
+      out.push_back(s);
       break;
     }
     size_t begin = s.size();

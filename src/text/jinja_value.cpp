@@ -284,6 +284,8 @@ std::string float_repr(double f) {
   return s;
 }
 
+std::string float_repr(const Value& v) { return v.object() ? v.as<Str>().s : float_repr(v.f()); }
+
 std::string str_repr(std::string_view s) {
   const char quote = s.find('\'') != s.npos && s.find('"') == s.npos ? '"' : '\'';
   std::string out(1, quote);
@@ -376,7 +378,7 @@ bool append_repr(const Value& v, std::string& out, int depth) {
       out += std::to_string(v.i());
       return true;
     case Kind::kFloat:
-      out += float_repr(v.f());
+      out += float_repr(v);
       return true;
     case Kind::kStr:
       out += v.as<Str>().safe ? "Markup(" + str_repr(v.s()) + ")" : str_repr(v.s());
@@ -402,7 +404,7 @@ bool append_repr(const Value& v, std::string& out, int depth) {
       out += range_repr(v.as<Range>());
       return true;
     case Kind::kMacro:
-      out += "<Macro>";
+      out += "<Macro " + str_repr(v.as<Macro>().name) + ">";
       return true;
     case Kind::kIter:
       out += "<generator object>";

@@ -79,6 +79,13 @@ class Value {
     return v;
   }
 
+  // An integer of the input beyond 64 bits: counts as a float, but prints its digits (a Str).
+  static Value digits(double f, std::shared_ptr<Obj> text) {
+    Value v = real(f);
+    v.o_ = std::move(text);
+    return v;
+  }
+
   Kind kind() const { return kind_; }
   bool is(Kind k) const { return kind_ == k; }
   bool missing() const { return kind_ == Kind::kMissing; }
@@ -161,6 +168,10 @@ struct View : Obj {
   Value dict;
 };
 
+struct Macro : Obj {
+  std::string name;
+};
+
 struct Cycler : Obj {
   std::vector<Value> v;
   size_t pos = 0;
@@ -201,6 +212,7 @@ bool equal(const Value& a, const Value& b);
 bool same(const Value& a, const Value& b);  // Python's `is`
 
 std::string float_repr(double f);
+std::string float_repr(const Value& v);  // kFloat
 std::string str_repr(std::string_view s);
 // False when nested deeper than a namespace that holds itself should go.
 bool append_repr(const Value& v, std::string& out, int depth = 0);
