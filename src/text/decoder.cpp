@@ -26,16 +26,19 @@ int fallback_byte(std::string_view token) {
 
 Result<std::string> one_character(tokenizer_json::Json json, std::string_view key) {
   TRY(std::string c, tokenizer_json::string_of(json, key, kWhere));
-  if (c.empty() || utf8::decode(c.data()).bytes != static_cast<int>(c.size())) {
+  if (c.empty() || utf8::scan(c).bytes != c.size()) {
     return invalid("tokenizer.json: decoder." + std::string(key) + " must be one character.");
   }
   return c;
 }
 
-void replace_literal(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != text.npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
+std::string replace_literal(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (size_t at = text.find(from); at != text.npos; at = text.find(from)) {
+    out.append(text.substr(0, at)).append(to);
+    text.remove_prefix(at + from.size());
   }
+  return out.append(text);
 }
 
 }  // namespace
@@ -253,11 +256,9 @@ std::string DecoderStream::whole(const Step& step, std::string_view token, bool 
     case Kind::kStrip:
       return strip(step, token);
     case Kind::kMetaspace:
-      replace_literal(text, step.content, first && step.drop_first ? "" : " ");
-      return text;
+      return replace_literal(token, step.content, first && step.drop_first ? "" : " ");
     case Kind::kBpe:
-      replace_literal(text, step.content, last ? "" : " ");
-      return text;
+      return replace_literal(token, step.content, last ? "" : " ");
     case Kind::kByteFallback: {
       const int byte = fallback_byte(token);
       if (byte >= 0) text = byte < 0x80 ? std::string(1, static_cast<char>(byte)) : std::string(utf8::kReplacement);

@@ -87,7 +87,7 @@ Status PreTokenizer::add_split(tokenizer_json::Json json) {
 Status PreTokenizer::add_metaspace(tokenizer_json::Json json) {
   Step step{.kind = Kind::kMetaspace};
   TRY(step.meta, tokenizer_json::string_of(json, "replacement", kWhere));
-  if (step.meta.empty() || utf8::decode(step.meta.data()).bytes != static_cast<int>(step.meta.size())) {
+  if (step.meta.empty() || utf8::scan(step.meta).bytes != step.meta.size()) {
     return invalid("tokenizer.json: pre_tokenizer.replacement must be one character.");
   }
   TRY(const std::string scheme, tokenizer_json::string_or(json, "prepend_scheme", kWhere, "always"));
