@@ -1,15 +1,20 @@
-// Matrix products of the shapes that decide the speed of Qwen3-0.6B and Gemma 4 E2B, beside the roofs of this machine, probed
-// before and after each row of figures.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32] [SHAPE ...]
+// Matrix products and expert mixtures of the shapes that decide the speed of Qwen3-0.6B and Gemma 4, beside the roofs of this
+// machine, probed before and after each figure.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32] [SHAPE ...]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/roof.h"
 #include "ops/matmul/matmul.h"
+#include "ops/moe/moe.h"
 
 using namespace xylem;
 
@@ -29,6 +34,10 @@ struct Options {
   bool f32 = false;  // activations stay float32
   std::vector<std::string> shapes;
 };
+
+void fill(const Tensor& t) {
+  for (int64_t i = 0; i < t.numel(); i++) t.as()[i] = float(i % 97) / 97 - 0.5f;
+}
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -59,33 +68,63 @@ class Weights {
   size_t used_ = 0;
 };
 
-void measure(CpuDevice& d, Roof& roof, Weights& weights, const Shape& s, int64_t M, const Options& o) {
-  MatMul a{shape({M, s.K}), packed_shape({s.N, s.K}, DType::kBF16), {}, shape({M, s.N}), !o.f32};
-  const size_t bytes = a.w.bytes();
-  const double flops = 2.0 * double(M) * double(s.N) * double(s.K);
-  Buffer x(d, a.x.bytes()), y(d, a.y.bytes());
-  a.x.data = x.data(), a.y.data = y.data();
-  for (int64_t i = 0; i < a.x.numel(); i++) a.x.as()[i] = float(i % 97) / 97 - 0.5f;
-  const Kernel<MatMul>& k = select_kernel(a, d);
-  auto call = [&] { a.w.data = weights.next(bytes), k.run(a, d); };
-  auto gbs = [&] { return roof.read_gbs(); };
+// Times call(), which reads `bytes` of weights and does `flops`, between probes of the roofs.
+void measure(Roof& roof, const std::string& name, int64_t rows, double bytes, double flops, const Options& o, const std::function<void()>& call) {
   auto peak = [&] { return o.f32 ? roof.f32_gflops() : roof.bf16_gflops(); };
   call();
   std::vector<double> time, share_read, share_peak, share_sum;
-  double g0 = gbs(), p0 = peak();
+  double g0 = roof.read_gbs(), p0 = peak();
   for (int r = 0; r < o.repeats; r++) {
     const double start = now();
     int calls = 0;
     do call(), calls++;
     while (now() - start < 0.05);
-    const double t = (now() - start) / calls, g1 = gbs(), p1 = peak(), read = double(bytes) / ((g0 + g1) / 2 * 1e9), compute = flops / ((p0 + p1) / 2 * 1e9);
+    const double t = (now() - start) / calls, g1 = roof.read_gbs(), p1 = peak();
+    const double read = bytes / ((g0 + g1) / 2 * 1e9), compute = flops / ((p0 + p1) / 2 * 1e9);
     time.push_back(t), share_read.push_back(read / t), share_peak.push_back(compute / t), share_sum.push_back(t / (read + compute));
     g0 = g1, p0 = p1;
   }
   const double t = median(time);
-  std::printf("%-20s %4ld  %9.1f us  %6.1f GB/s %7.1f GFLOP/s  roofs %5.1f %6.1f | of read %5.1f %%  of peak %5.1f %%  x (read + peak) %5.2f\n", s.name, long(M),
-              t * 1e6, double(bytes) / t / 1e9, flops / t / 1e9, g0, p0, 100 * median(share_read), 100 * median(share_peak), median(share_sum));
+  std::printf("%-20s %4ld  %9.1f us  %6.1f GB/s %7.1f GFLOP/s  roofs %5.1f %6.1f | of read %5.1f %%  of peak %5.1f %%  x (read + peak) %5.2f\n", name.c_str(),
+              long(rows), t * 1e6, bytes / t / 1e9, flops / t / 1e9, g0, p0, 100 * median(share_read), 100 * median(share_peak), median(share_sum));
   std::fflush(stdout);
+}
+
+void measure_matmul(CpuDevice& d, Roof& roof, Weights& weights, const Shape& s, int64_t M, const Options& o) {
+  MatMul a{shape({M, s.K}), packed_shape({s.N, s.K}, DType::kBF16), {}, shape({M, s.N}), !o.f32};
+  Buffer x(d, a.x.bytes()), y(d, a.y.bytes());
+  a.x.data = x.data(), a.y.data = y.data();
+  fill(a.x);
+  const Kernel<MatMul>& k = select_kernel(a, d);
+  const size_t bytes = a.w.bytes();
+  measure(roof, s.name, M, double(bytes), 2.0 * double(M) * double(s.N) * double(s.K), o, [&] { a.w.data = weights.next(bytes), k.run(a, d); });
+}
+
+// Gemma 4 26B-A4B; each call chooses other experts.
+void measure_experts(CpuDevice& d, Roof& roof, Weights& weights, int64_t T, const Options& o) {
+  constexpr int64_t kE = 96, kChoices = 8, kH = 2816, kI = 704;  // of 128 experts, what fits the buffer
+  MoeExperts a{shape({T, kH}), shape({T, kChoices}, DType::kI32), shape({T, kChoices}), packed_shape({kE, 2 * kI, kH}, DType::kBF16),
+               packed_shape({kE, kH, kI}, DType::kBF16), shape({T, kH}), Act::kGeluTanh, !o.f32};
+  Buffer x(d, a.x.bytes()), y(d, a.y.bytes()), ids(d, a.ids.bytes()), w(d, a.weights.bytes());
+  a.x.data = x.data(), a.y.data = y.data(), a.ids.data = ids.data(), a.weights.data = w.data();
+  a.gate_up.data = weights.next(a.gate_up.bytes()), a.down.data = weights.next(a.down.bytes());
+  fill(a.x), fill(a.weights);
+  std::mt19937 rng(1);
+  std::vector<int32_t> order(kE);
+  std::iota(order.begin(), order.end(), 0);
+  std::set<int32_t> chosen;
+  double read = 0;
+  auto choose = [&] {
+    chosen.clear();
+    for (int64_t t = 0; t < T; t++) {
+      std::shuffle(order.begin(), order.end(), rng);
+      std::copy_n(order.begin(), kChoices, a.ids.as<int32_t>() + t * kChoices);
+      chosen.insert(order.begin(), order.begin() + kChoices);
+    }
+  };
+  for (int i = 0; i < 100; i++) choose(), read += double(chosen.size()) / 100;
+  const Kernel<MoeExperts>& k = select_kernel(a, d);
+  measure(roof, "26b-a4b experts", T, read * 3 * kH * kI * 2, 6.0 * double(T * kChoices) * kH * kI, o, [&] { choose(), k.run(a, d); });
 }
 
 Options parse(int argc, char** argv) {
@@ -115,11 +154,13 @@ int main(int argc, char** argv) {
   Weights weights(d);
   std::printf("%s, %d threads: read %.1f GB/s, bf16 %.1f GFLOP/s, f32 %.1f GFLOP/s\n", isa_name(o.isa), o.threads, roof.read_gbs(), roof.bf16_gflops(),
               roof.f32_gflops());
+  auto wanted = [&](const std::string& name, int64_t rows) {
+    const std::string full = name + "/" + std::to_string(rows);
+    return o.shapes.empty() || std::any_of(o.shapes.begin(), o.shapes.end(), [&](const std::string& f) { return full.find(f) != full.npos; });
+  };
   for (const Shape& s : kShapes)
-    for (int64_t M : kRows) {
-      if (M > 32 && s.N > 100000) continue;  // only the last position of a prompt goes there
-      const std::string row = std::string(s.name) + "/" + std::to_string(M);
-      if (o.shapes.empty() || std::any_of(o.shapes.begin(), o.shapes.end(), [&](const std::string& f) { return row.find(f) != row.npos; }))
-        measure(d, roof, weights, s, M, o);
-    }
+    for (int64_t M : kRows)
+      if ((M <= 32 || s.N < 100000) && wanted(s.name, M)) measure_matmul(d, roof, weights, s, M, o);  // the vocabulary: only last positions
+  for (int64_t T : kRows)
+    if (wanted("26b-a4b experts", T)) measure_experts(d, roof, weights, T, o);
 }

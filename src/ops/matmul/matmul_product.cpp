@@ -113,6 +113,7 @@ bool prefers_bf16_dots() {
 
 void run_matmul(const MatMul& a, Device& d, const Micro& micro) {
   const int64_t M = a.x.rows(), K = a.x.cols(), N = a.w.dim[0], panels = (N + kPanel - 1) / kPanel;
+  CHECK(a.x.rank == 2 && a.y.rank == 2, int(a.x.rank), int(a.y.rank));
   if (M == 0 || N == 0) return;
   CpuDevice& dev = cpu(d);
   const int n = product_threads(dev.pool().size(), double(a.w.bytes()), double(M) * double(N) * double(K));

@@ -34,6 +34,7 @@ void tile(const TileArgs& a) {
     for (int p = 0; p < P; p++) acc[r][p] = T::zero();
   const std::byte *w = a.w, *next = a.next;
   for (int64_t i = 0; i < a.steps; i++) {
+    __builtin_prefetch(x + R * (kBlockK + i * T::kPerLine), 0, 3);  // the next tile's rows follow these
     for (int p = 0; p < a.next_panels; p++) __builtin_prefetch(next + size_t(p) * a.next_stride, 0, 2);
 #pragma GCC unroll 2
     for (int s = 0; s < T::kSub; s++) {
