@@ -59,10 +59,11 @@ using Bf16 = Dot;
 using Bf16 = Widened;
 #endif
 
-// Rows and panels that are multiplied at once: as many accumulators as there are registers for.
+// Rows and panels that are multiplied at once: as many accumulators as there are registers for, and no more panels, that is
+// streams of memory, than that takes.
 constexpr int kMaxRows = kN == 16 ? 8 : kN == 8 ? 4 : 2;
-constexpr int kGroup = 4;  // panels that all rows are multiplied with before the next ones
-constexpr int panels_at_once(int rows) { return kN == 16 ? (rows <= 4 ? 4 : 2) : kN == 8 && rows <= 2 ? 2 : 1; }
+constexpr int kGroup = 2;  // panels that all rows are multiplied with before the next ones
+constexpr int panels_at_once(int rows) { return kN == 16 || (kN == 8 && rows <= 2) ? kGroup : 1; }
 
 template <int R, int P>
 struct Acc {
