@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 
 // Blocks of each group when the one that remembers longest holds `tokens`. A window group needs its window for each running
-// request, the chunk that is being computed, and room to keep some prefixes.
+// request, the chunks that are being computed, and room to keep some prefixes.
 std::vector<int64_t> blocks_for(const std::vector<CacheGroup>& groups, int64_t tokens, const MemoryPlan& p) {
   std::vector<int64_t> blocks;
   for (const CacheGroup& g : groups) {
@@ -20,7 +20,7 @@ std::vector<int64_t> blocks_for(const std::vector<CacheGroup>& groups, int64_t t
       continue;
     }
     const int64_t window = g.lookback_blocks(p.page_size) + 2, chunk = (p.chunk_tokens + p.page_size - 1) / p.page_size + 1;
-    blocks.push_back(std::min(all, p.max_running * window + chunk + all / 4));
+    blocks.push_back(std::min(all, p.max_running * window + 2 * chunk + all / 4));
   }
   return blocks;
 }
