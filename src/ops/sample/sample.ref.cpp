@@ -115,6 +115,26 @@ CaseList<Sample> cases() {
                         for (int64_t r : {7, 8}) a.rows.as<SampleRow>()[r].frequency_penalty = 0;
                       }});
     }
+  // One long row, shared by threads: a wide spread of logits, a narrow one, and many equal ones around the cut.
+  for (float spread : {6.0f, 0.01f, 0.0f})
+    for (int filter = 0; filter < 4; filter++) {
+      constexpr int64_t V = 20011;
+      Sample a{shape({1, V}), shape({1, 80}, DType::kU8), shape({1}, DType::kI32), shape({1}), shape({1}, DType::kI32), shape({1, 64}, DType::kI32),
+               shape({1}, DType::kI32), shape({1}), shape({1, kMaxTopLogprobs}, DType::kI32), shape({1, kMaxTopLogprobs}), shape({1})};
+      list.push_back({"long row, spread " + std::to_string(spread) + " filter " + std::to_string(filter), a, [spread, filter](Sample& a) {
+                        for (int64_t i = 0; i < V; i++) {
+                          float& l = a.logits.as()[i];
+                          l = spread > 0 ? l * spread : float(i % 3);
+                        }
+                        a.token_pool.as<int32_t>()[0] = a.adjust_ids.as<int32_t>()[0] = a.chosen_ids.as<int32_t>()[0] = 7;
+                        SampleRow p;
+                        p.position = 1, p.seed_lo = 5, p.temperature = 1.5f, p.want_logprob = 1, p.top_logprobs = 20, p.chosen_end = 1;
+                        if (filter == 1) p.top_k = 700;
+                        if (filter == 2) p.top_p = 0.6f;
+                        if (filter == 3) p.top_k = 9000, p.top_p = 0.37f, p.min_p = 0.1f;
+                        *a.rows.as<SampleRow>() = p;
+                      }});
+    }
   return list;
 }
 

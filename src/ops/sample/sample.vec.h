@@ -107,30 +107,34 @@ inline VI bucket_of(const Row& r, V l) {
   return __builtin_convertvector(x < float(kBuckets - 1) ? x : splat(float(kBuckets - 1)), VI);
 }
 
-// The bucket of the cut, with everything above it counted in the search; kBuckets: all stay.
-inline int32_t cut_bucket(const Row& r, CutSearch& search) {
+// The bucket of the cut among the first `buckets`, with everything above it counted in the search; -1: it is not there.
+inline int32_t cut_bucket(const Row& r, int32_t buckets, CutSearch& search) {
   std::vector<int64_t> count(kBuckets);
   std::vector<double> weight(kBuckets);
   map(r.size, [&](int64_t i, int64_t m) {
     int32_t bucket[kN];
     const VI b = bucket_of(r, load(r.logits + i, m));
+    if (!any(b < splat_i(buckets))) return;
     std::memcpy(bucket, &b, sizeof b);
     for (int64_t j = 0; j < m; j++) count[size_t(bucket[j])]++, weight[size_t(bucket[j])] += double(r.weights[i + j]);
   });
-  for (int32_t b = 0; b < kBuckets; b++) {
+  for (int32_t b = 0; b < buckets; b++) {
     if (count[size_t(b)] && search.ends_after(count[size_t(b)], weight[size_t(b)])) return b;
     search.keep(count[size_t(b)], weight[size_t(b)]);
   }
-  return kBuckets;
+  return -1;
 }
 
 inline Cut find_cut(const Row& r, const SampleRow& p) {
   const Cut everything{-INFINITY, int32_t(r.size - 1)};
   const int64_t k = p.top_k > 0 ? p.top_k : r.size;
   if (k >= r.size && p.top_p >= 1) return everything;
-  CutSearch search{r.logits, r.weights, k, double(p.top_p) * r.total};
-  const int32_t bucket = cut_bucket(r, search);
-  if (bucket == kBuckets) return everything;
+  // Most tokens of most rows are far below the best one: first only those near it are counted.
+  const CutSearch start{r.logits, r.weights, k, double(p.top_p) * r.total};
+  CutSearch search = start;
+  int32_t bucket = cut_bucket(r, kBuckets / 16, search);
+  if (bucket < 0) bucket = cut_bucket(r, kBuckets, search = start);
+  if (bucket < 0) return everything;
   std::vector<int32_t> ids;
   map(r.size, [&](int64_t i, int64_t m) {
     const VI in = bucket_of(r, load(r.logits + i, m)) == splat_i(bucket);
