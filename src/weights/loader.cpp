@@ -233,14 +233,18 @@ void bind_tensors(WeightPlan& plan, std::byte* slab) {
     if (p.alias && p.param->tensor) *p.param->tensor = *p.param->tied;
 }
 
-std::string gib(int64_t bytes) { return fmt::format("{:.2f} GiB", double(bytes) / double(1 << 30)); }
+std::string size_text(int64_t bytes) {
+  const double mib = double(bytes) / double(1 << 20);
+  return mib < 1024 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024);
+}
 
 Result<Buffer> allocate(CpuDevice& device, int64_t bytes, int64_t available) {
   if (available <= 0) available = available_memory_bytes();
   if (bytes > available)
-    return no_capacity("The model needs " + gib(bytes) + " for weights, " + gib(available) + " are available. Use a smaller model or a machine with more memory.");
+    return no_capacity("The model needs " + size_text(bytes) + " for weights, " + size_text(available) +
+                       " are available. Use a smaller model or a machine with more memory.");
   Buffer slab(device, size_t(std::max<int64_t>(bytes, 1)));
-  if (!slab) return no_capacity("The model needs " + gib(bytes) + " for weights, which the system refuses to give.");
+  if (!slab) return no_capacity("The model needs " + size_text(bytes) + " for weights, which the system refuses to give.");
   return slab;
 }
 

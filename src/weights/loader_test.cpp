@@ -299,7 +299,7 @@ TEST_F(Loader, SaysHowMuchMemoryIsNeeded) {
   FakeModel m([&](ParamList& p) { p.matrix("w", a_, 1024, 1024); });
   LoadOptions options;
   options.available_bytes = 1 << 20;
-  EXPECT_PRED2(has, load_error(m, options), "needs 0.00 GiB for weights, 0.00 GiB are available");
+  EXPECT_PRED2(has, load_error(m, options), "needs 2.0 MiB for weights, 1.0 MiB are available");
   options.dummy = true;
   EXPECT_EQ(load(m, options).error().code, Code::kNoCapacity);
   options.available_bytes = 4 << 20;
@@ -312,7 +312,8 @@ TEST_F(Loader, RefusesAbsurdShapesOfAConfig) {
   const int64_t big = int64_t(1) << 28;
   FakeModel m([&](ParamList& p) { p.experts("x", a_, big, big, big, {}); });
   EXPECT_PRED2(has, load_error(m, options), "too large");
-  FakeModel l([&](ParamList& p) { p.matrix("x", a_, int64_t(1) << 22, int64_t(1) << 22); });
+  FakeModel l([&](ParamList& p) { p.matrix("x", a_, int64_t(1) << 20, int64_t(1) << 20); });
+  options.available_bytes = int64_t(1) << 30;
   EXPECT_EQ(load(l, options).error().code, Code::kNoCapacity);
 }
 

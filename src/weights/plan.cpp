@@ -7,7 +7,7 @@ namespace {
 
 using Kind = Param::Kind;
 
-constexpr int64_t kMaxNumel = int64_t(1) << 44;  // far above any model; keeps sums of bytes of all parameters in range
+constexpr int64_t kMaxNumel = int64_t(1) << 40;  // far above any tensor; keeps sums of bytes, padding included, in range
 constexpr int64_t kAlign = 64;
 
 Status check_size(const Param& p) {
