@@ -1,5 +1,6 @@
-// Matrix products and expert mixtures of the shapes that decide the speed of Qwen3-0.6B and Gemma 4, beside the roofs of this
-// machine, probed before and after each figure.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32] [SHAPE ...]
+// Matrix products and expert mixtures of the shapes that decide the speed of Qwen3-0.6B and Gemma 4, beside the roofs
+// of this machine, probed before and after each figure.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32]
+// [SHAPE ...]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -20,12 +21,23 @@ using namespace xylem;
 
 namespace {
 
-struct Shape { const char* name; int64_t N, K; };
-constexpr Shape kShapes[] = {
-    {"qwen3-0.6b qkv", 4096, 1024},     {"qwen3-0.6b o", 1024, 2048},      {"qwen3-0.6b gate_up", 6144, 1024}, {"qwen3-0.6b down", 1024, 3072},
-    {"qwen3-0.6b vocab", 151936, 1024}, {"e2b qkv", 2560, 1536},           {"e2b o", 1536, 2048},              {"e2b gate_up", 12288, 1536},
-    {"e2b down", 1536, 6144},           {"e2b wide gate_up", 24576, 1536}, {"e2b wide down", 1536, 12288},     {"e2b per layer", 256, 1536},
-    {"e2b vocab", 262144, 1536}};
+struct Shape {
+  const char* name;
+  int64_t N, K;
+};
+constexpr Shape kShapes[] = {{"qwen3-0.6b qkv", 4096, 1024},
+                             {"qwen3-0.6b o", 1024, 2048},
+                             {"qwen3-0.6b gate_up", 6144, 1024},
+                             {"qwen3-0.6b down", 1024, 3072},
+                             {"qwen3-0.6b vocab", 151936, 1024},
+                             {"e2b qkv", 2560, 1536},
+                             {"e2b o", 1536, 2048},
+                             {"e2b gate_up", 12288, 1536},
+                             {"e2b down", 1536, 6144},
+                             {"e2b wide gate_up", 24576, 1536},
+                             {"e2b wide down", 1536, 12288},
+                             {"e2b per layer", 256, 1536},
+                             {"e2b vocab", 262144, 1536}};
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
 
 struct Options {
@@ -53,7 +65,8 @@ class Weights {
     CHECK(bool(memory_), kBytes);
     auto* p = static_cast<uint16_t*>(memory_.data());
     uint32_t r = 1;
-    for (size_t i = 0; i < kBytes / 2; i++) r = r * 1664525u + 1013904223u, p[i] = uint16_t(0x3c00u | (r >> 24) | (r & 0x8000u));  // about +-0.01
+    for (size_t i = 0; i < kBytes / 2; i++)
+      r = r * 1664525u + 1013904223u, p[i] = uint16_t(0x3c00u | (r >> 24) | (r & 0x8000u));  // about +-0.01
   }
   void* next(size_t bytes) {
     if (used_ + bytes > kBytes) used_ = 0;
@@ -69,7 +82,8 @@ class Weights {
 };
 
 // Times call(), which reads `bytes` of weights and does `flops`, between probes of the roofs.
-void measure(Roof& roof, const std::string& name, int64_t rows, double bytes, double flops, const Options& o, const std::function<void()>& call) {
+void measure(Roof& roof, const std::string& name, int64_t rows, double bytes, double flops, const Options& o,
+             const std::function<void()>& call) {
   auto peak = [&] { return o.f32 ? roof.f32_gflops() : roof.bf16_gflops(); };
   call();
   std::vector<double> time, share_read, share_peak, share_sum;
@@ -81,12 +95,16 @@ void measure(Roof& roof, const std::string& name, int64_t rows, double bytes, do
     while (now() - start < 0.05);
     const double t = (now() - start) / calls, g1 = roof.read_gbs(), p1 = peak();
     const double read = bytes / ((g0 + g1) / 2 * 1e9), compute = flops / ((p0 + p1) / 2 * 1e9);
-    time.push_back(t), share_read.push_back(read / t), share_peak.push_back(compute / t), share_sum.push_back(t / (read + compute));
+    time.push_back(t), share_read.push_back(read / t), share_peak.push_back(compute / t),
+        share_sum.push_back(t / (read + compute));
     g0 = g1, p0 = p1;
   }
   const double t = median(time);
-  std::printf("%-20s %4ld  %9.1f us  %6.1f GB/s %7.1f GFLOP/s  roofs %5.1f %6.1f | of read %5.1f %%  of peak %5.1f %%  x (read + peak) %5.2f\n", name.c_str(),
-              long(rows), t * 1e6, bytes / t / 1e9, flops / t / 1e9, g0, p0, 100 * median(share_read), 100 * median(share_peak), median(share_sum));
+  std::printf(
+      "%-20s %4ld  %9.1f us  %6.1f GB/s %7.1f GFLOP/s  roofs %5.1f %6.1f | of read %5.1f %%  of peak %5.1f %%  x (read "
+      "+ peak) %5.2f\n",
+      name.c_str(), long(rows), t * 1e6, bytes / t / 1e9, flops / t / 1e9, g0, p0, 100 * median(share_read),
+      100 * median(share_peak), median(share_sum));
   std::fflush(stdout);
 }
 
@@ -97,14 +115,21 @@ void measure_matmul(CpuDevice& d, Roof& roof, Weights& weights, const Shape& s, 
   fill(a.x);
   const Kernel<MatMul>& k = select_kernel(a, d);
   const size_t bytes = a.w.bytes();
-  measure(roof, s.name, M, double(bytes), 2.0 * double(M) * double(s.N) * double(s.K), o, [&] { a.w.data = weights.next(bytes), k.run(a, d); });
+  measure(roof, s.name, M, double(bytes), 2.0 * double(M) * double(s.N) * double(s.K), o,
+          [&] { a.w.data = weights.next(bytes), k.run(a, d); });
 }
 
 // Gemma 4 26B-A4B; each call chooses other experts.
 void measure_experts(CpuDevice& d, Roof& roof, Weights& weights, int64_t T, const Options& o) {
   constexpr int64_t kE = 96, kChoices = 8, kH = 2816, kI = 704;  // of 128 experts, what fits the buffer
-  MoeExperts a{shape({T, kH}), shape({T, kChoices}, DType::kI32), shape({T, kChoices}), packed_shape({kE, 2 * kI, kH}, DType::kBF16),
-               packed_shape({kE, kH, kI}, DType::kBF16), shape({T, kH}), Act::kGeluTanh, !o.f32};
+  MoeExperts a{shape({T, kH}),
+               shape({T, kChoices}, DType::kI32),
+               shape({T, kChoices}),
+               packed_shape({kE, 2 * kI, kH}, DType::kBF16),
+               packed_shape({kE, kH, kI}, DType::kBF16),
+               shape({T, kH}),
+               Act::kGeluTanh,
+               !o.f32};
   Buffer x(d, a.x.bytes()), y(d, a.y.bytes()), ids(d, a.ids.bytes()), w(d, a.weights.bytes());
   a.x.data = x.data(), a.y.data = y.data(), a.ids.data = ids.data(), a.weights.data = w.data();
   a.gate_up.data = weights.next(a.gate_up.bytes()), a.down.data = weights.next(a.down.bytes());
@@ -124,7 +149,8 @@ void measure_experts(CpuDevice& d, Roof& roof, Weights& weights, int64_t T, cons
   };
   for (int i = 0; i < 100; i++) choose(), read += double(chosen.size()) / 100;
   const Kernel<MoeExperts>& k = select_kernel(a, d);
-  measure(roof, "26b-a4b experts", T, read * 3 * kH * kI * 2, 6.0 * double(T * kChoices) * kH * kI, o, [&] { choose(), k.run(a, d); });
+  measure(roof, "26b-a4b experts", T, read * 3 * kH * kI * 2, 6.0 * double(T * kChoices) * kH * kI, o,
+          [&] { choose(), k.run(a, d); });
 }
 
 Options parse(int argc, char** argv) {
@@ -132,14 +158,18 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     const std::string s = argv[i];
     auto value = [&] { return i + 1 < argc ? argv[++i] : ""; };
-    if (s == "--threads") o.threads = std::max(1, std::atoi(value()));
-    else if (s == "--repeats") o.repeats = std::max(1, std::atoi(value()));
-    else if (s == "--f32") o.f32 = true;
+    if (s == "--threads")
+      o.threads = std::max(1, std::atoi(value()));
+    else if (s == "--repeats")
+      o.repeats = std::max(1, std::atoi(value()));
+    else if (s == "--f32")
+      o.f32 = true;
     else if (s == "--isa") {
       const auto isa = parse_isa(value());
       if (!isa.ok()) std::fprintf(stderr, "unknown or missing instruction set\n"), std::exit(2);
       o.isa = *isa;
-    } else o.shapes.push_back(s);
+    } else
+      o.shapes.push_back(s);
   }
   return o;
 }
@@ -152,15 +182,17 @@ int main(int argc, char** argv) {
   Roof roof(d);
   CHECK(bool(roof));
   Weights weights(d);
-  std::printf("%s, %d threads: read %.1f GB/s, bf16 %.1f GFLOP/s, f32 %.1f GFLOP/s\n", isa_name(o.isa), o.threads, roof.read_gbs(), roof.bf16_gflops(),
-              roof.f32_gflops());
+  std::printf("%s, %d threads: read %.1f GB/s, bf16 %.1f GFLOP/s, f32 %.1f GFLOP/s\n", isa_name(o.isa), o.threads,
+              roof.read_gbs(), roof.bf16_gflops(), roof.f32_gflops());
   auto wanted = [&](const std::string& name, int64_t rows) {
     const std::string full = name + "/" + std::to_string(rows);
-    return o.shapes.empty() || std::any_of(o.shapes.begin(), o.shapes.end(), [&](const std::string& f) { return full.find(f) != full.npos; });
+    return o.shapes.empty() || std::any_of(o.shapes.begin(), o.shapes.end(),
+                                           [&](const std::string& f) { return full.find(f) != full.npos; });
   };
   for (const Shape& s : kShapes)
     for (int64_t M : kRows)
-      if ((M <= 32 || s.N < 100000) && wanted(s.name, M)) measure_matmul(d, roof, weights, s, M, o);  // the vocabulary: only last positions
+      if ((M <= 32 || s.N < 100000) && wanted(s.name, M))
+        measure_matmul(d, roof, weights, s, M, o);  // the vocabulary: only last positions
   for (int64_t T : kRows)
     if (wanted("26b-a4b experts", T)) measure_experts(d, roof, weights, T, o);
 }

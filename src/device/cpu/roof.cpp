@@ -8,7 +8,9 @@
 namespace xylem {
 namespace {
 
-double seconds_since(std::chrono::steady_clock::time_point t) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count(); }
+double seconds_since(std::chrono::steady_clock::time_point t) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
+}
 
 std::atomic<float> sink;  // keeps the loops alive
 
@@ -41,7 +43,8 @@ double Roof::read_gbs() {
     const auto start = std::chrono::steady_clock::now();
     device_.pool().run(device_.pool().size(), [&](CpuThread t) {
       const auto r = t.range(int64_t(memory_.bytes()), 4096);
-      sink.store(loops.read(static_cast<const std::byte*>(memory_.data()) + r.begin, size_t(r.end - r.begin)), std::memory_order_relaxed);
+      sink.store(loops.read(static_cast<const std::byte*>(memory_.data()) + r.begin, size_t(r.end - r.begin)),
+                 std::memory_order_relaxed);
     });
     runs.push_back(double(memory_.bytes()) / seconds_since(start) / 1e9);
   }

@@ -10,7 +10,8 @@ namespace {
 
 // Independent sums: more than latency times instructions a cycle, and no more than there are registers.
 constexpr int kChains = 16, kChainsAvx2 = 12;
-constexpr size_t kAhead = 8192;  // reading asks the second-level cache for what comes so many bytes later: up to a tenth faster
+constexpr size_t kAhead =
+    8192;  // reading asks the second-level cache for what comes so many bytes later: up to a tenth faster
 constexpr float kNearOne = 1.0f - 1e-6f;
 
 typedef float Four __attribute__((vector_size(16)));
@@ -98,10 +99,14 @@ float bf16_avx512(int64_t rounds) {
 RoofLoops roof_loops(Isa isa) {
 #if defined(__x86_64__)
   switch (isa) {
-    case Isa::kAvx512Bf16: return {read_avx512, bf16_avx512, f32_avx512, 64.0 * kChains, 32.0 * kChains};
-    case Isa::kAvx512: return {read_avx512, nullptr, f32_avx512, 0, 32.0 * kChains};
-    case Isa::kAvx2: return {read_avx2, nullptr, f32_avx2, 0, 16.0 * kChainsAvx2};
-    case Isa::kScalar: break;
+    case Isa::kAvx512Bf16:
+      return {read_avx512, bf16_avx512, f32_avx512, 64.0 * kChains, 32.0 * kChains};
+    case Isa::kAvx512:
+      return {read_avx512, nullptr, f32_avx512, 0, 32.0 * kChains};
+    case Isa::kAvx2:
+      return {read_avx2, nullptr, f32_avx2, 0, 16.0 * kChainsAvx2};
+    case Isa::kScalar:
+      break;
   }
 #endif
   (void)isa;

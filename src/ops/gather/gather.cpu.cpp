@@ -1,6 +1,7 @@
 // Embedding rows. A row of a packed table lies 64 bytes apart, pair by pair.
-#include "device/cpu/cpu_device.h"
 #include "ops/gather/gather.h"
+
+#include "device/cpu/cpu_device.h"
 
 namespace xylem {
 namespace {
@@ -31,7 +32,9 @@ void copy_row(const Gather& a, int64_t id, float* y) {
 
 void run(const Gather& a, Device& d) {
   const int64_t T = a.ids.numel(), K = a.table.cols();
-  auto* copy = a.table.dtype == DType::kF32 ? copy_row<DType::kF32> : a.table.dtype == DType::kBF16 ? copy_row<DType::kBF16> : copy_row<DType::kF16>;
+  auto* copy = a.table.dtype == DType::kF32    ? copy_row<DType::kF32>
+               : a.table.dtype == DType::kBF16 ? copy_row<DType::kBF16>
+                                               : copy_row<DType::kF16>;
   parallel_rows(d, T, T * K, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) copy(a, a.ids.as<int32_t>()[t], a.y.row(t));
   });

@@ -14,7 +14,9 @@ namespace xylem {
 namespace {
 
 struct V256 {
-  struct Vec { __m256 lo, hi; };
+  struct Vec {
+    __m256 lo, hi;
+  };
   using One = __m256;
   static constexpr int kRows = 6, kPanels = 1;  // 12 sums, 2 weights, 1 activation of 16 registers
   static Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -60,8 +62,9 @@ const MicroTable& avx2_micros() { return make_table<FmaBf16, FmaF16, FmaF32>(); 
 
 namespace xylem {
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MatMul>,
-                            [](const MatMul& a, Device& d) { run_matmul(a, d, table_micro(avx2_micros(), a.w.dtype, a.round_x)); });
+const Kernel<MatMul> kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MatMul>, [](const MatMul& a, Device& d) {
+  run_matmul(a, d, table_micro(avx2_micros(), a.w.dtype, a.round_x));
+});
 }  // namespace
 }  // namespace xylem
 #endif

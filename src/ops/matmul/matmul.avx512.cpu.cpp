@@ -9,8 +9,8 @@
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
-#include "ops/matmul/matmul_tile.h"
 #include "ops/matmul/matmul_512.h"
+#include "ops/matmul/matmul_tile.h"
 
 namespace xylem {
 namespace {
@@ -47,8 +47,9 @@ const MicroTable& avx512_micros() { return make_table<FmaBf16, FmaF16, FmaF32>()
 
 namespace xylem {
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MatMul>,
-                            [](const MatMul& a, Device& d) { run_matmul(a, d, table_micro(avx512_micros(), a.w.dtype, a.round_x)); });
+const Kernel<MatMul> kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MatMul>, [](const MatMul& a, Device& d) {
+  run_matmul(a, d, table_micro(avx512_micros(), a.w.dtype, a.round_x));
+});
 }  // namespace
 }  // namespace xylem
 #endif

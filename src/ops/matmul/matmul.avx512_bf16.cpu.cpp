@@ -10,8 +10,8 @@
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")
-#include "ops/matmul/matmul_tile.h"
 #include "ops/matmul/matmul_512.h"
+#include "ops/matmul/matmul_tile.h"
 
 namespace xylem {
 namespace {
@@ -33,7 +33,8 @@ void pack_bf16(const float* x, int64_t n, void* out) {
   auto* y = static_cast<uint16_t*>(out);
   for (int64_t i = 0; i < n; i += 32) {
     const uint32_t mask = n - i >= 32 ? ~0u : (1u << (n - i)) - 1;
-    const __m512 lo = _mm512_maskz_loadu_ps(__mmask16(mask), x + i), hi = _mm512_maskz_loadu_ps(__mmask16(mask >> 16), x + i + 16);
+    const __m512 lo = _mm512_maskz_loadu_ps(__mmask16(mask), x + i),
+                 hi = _mm512_maskz_loadu_ps(__mmask16(mask >> 16), x + i + 16);
     _mm512_mask_storeu_epi16(y + i, mask | mask << 1, __m512i(_mm512_cvtne2ps_pbh(hi, lo)));  // one more after an odd n
   }
 }
@@ -49,8 +50,11 @@ const Micro& avx512_bf16_micro() {
 
 namespace xylem {
 namespace {
-bool supports(const MatMul& a, const Device& d) { return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.w.dtype == DType::kBF16; }
-const Kernel<MatMul> kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports, [](const MatMul& a, Device& d) { run_matmul(a, d, avx512_bf16_micro()); });
+bool supports(const MatMul& a, const Device& d) {
+  return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.w.dtype == DType::kBF16;
+}
+const Kernel<MatMul> kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports,
+                            [](const MatMul& a, Device& d) { run_matmul(a, d, avx512_bf16_micro()); });
 }  // namespace
 }  // namespace xylem
 #endif

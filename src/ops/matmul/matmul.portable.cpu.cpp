@@ -10,21 +10,32 @@ namespace {
 
 struct Plain {
   typedef float Four __attribute__((vector_size(16)));
-  struct Vec { Four v[4]; };
+  struct Vec {
+    Four v[4];
+  };
   using One = Four;
   static constexpr int kRows = 2, kPanels = 1;
   static Vec zero() { return {}; }
-  static Vec load(const float* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
+  static Vec load(const float* p) {
+    Vec v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
   static void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
   static Vec add(Vec a, Vec b) { return {{a.v[0] + b.v[0], a.v[1] + b.v[1], a.v[2] + b.v[2], a.v[3] + b.v[3]}}; }
-  static Vec mac(One x, Vec w, Vec c) { return {{x * w.v[0] + c.v[0], x * w.v[1] + c.v[1], x * w.v[2] + c.v[2], x * w.v[3] + c.v[3]}}; }
+  static Vec mac(One x, Vec w, Vec c) {
+    return {{x * w.v[0] + c.v[0], x * w.v[1] + c.v[1], x * w.v[2] + c.v[2], x * w.v[3] + c.v[3]}};
+  }
 };
 
 template <DType kType>
 struct Fma : Plain {
   using X = float;
   static constexpr int kPerLine = int(pack_width(kType)), kSub = kPerLine;
-  static One x(const X* row, int64_t i, int s) { const float f = row[kPerLine * i + s]; return One{f, f, f, f}; }
+  static One x(const X* row, int64_t i, int s) {
+    const float f = row[kPerLine * i + s];
+    return One{f, f, f, f};
+  }
   static Vec w(const std::byte* line, int s) {
     if constexpr (kType == DType::kF32) return load(reinterpret_cast<const float*>(line));
     if constexpr (kType == DType::kBF16) {
@@ -51,7 +62,8 @@ struct Fma : Plain {
 const MicroTable& portable_micros() { return make_table<Fma<DType::kBF16>, Fma<DType::kF16>, Fma<DType::kF32>>(); }
 
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "portable", 10, nullptr,
-                            [](const MatMul& a, Device& d) { run_matmul(a, d, table_micro(portable_micros(), a.w.dtype, a.round_x)); });
+const Kernel<MatMul> kernel(Dev::kCpu, "portable", 10, nullptr, [](const MatMul& a, Device& d) {
+  run_matmul(a, d, table_micro(portable_micros(), a.w.dtype, a.round_x));
+});
 }  // namespace
 }  // namespace xylem

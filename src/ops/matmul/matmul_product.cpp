@@ -5,7 +5,9 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kManyRows = 32;  // from here on blocks of panels are kept in the caches
+constexpr int64_t kManyRows = 64;  // from here on several panels share a K block of x while the caches hold it,
+constexpr int64_t kWideRows =
+    96;  // and from here on 16-bit weights are widened once: before, widening in the tile costs less
 
 // Rows [0, rows) in the fewest tiles, as equal as can be.
 struct RowCut {
@@ -18,9 +20,17 @@ struct RowCut {
 class Pass {
  public:
   Pass(const Product& p, int64_t first_row, int64_t rows, std::byte* work)
-      : p_(p), m_(*p.micro), first_row_(first_row), rows_(rows), cut_(rows, m_.rows), width_(pack_width(p.w_type)),
-        lines_((p.x.K + width_ - 1) / width_), block_lines_(kBlockK / width_), wide_(rows >= kManyRows && m_.widen),
-        sums_(reinterpret_cast<float*>(work)), widened_(reinterpret_cast<float*>(work + kSumsBytes)) {}
+      : p_(p),
+        m_(*p.micro),
+        first_row_(first_row),
+        rows_(rows),
+        cut_(rows, m_.rows),
+        width_(pack_width(p.w_type)),
+        lines_((p.x.K + width_ - 1) / width_),
+        block_lines_(kBlockK / width_),
+        wide_(rows >= kWideRows && m_.widen),
+        sums_(reinterpret_cast<float*>(work)),
+        widened_(reinterpret_cast<float*>(work + kSumsBytes)) {}
 
   void run(int64_t begin, int64_t end) const {
     const int64_t group = rows_ >= kManyRows ? kPanelsAtOnce : m_.panels, blocks = p_.x.blocks();
@@ -30,7 +40,9 @@ class Pass {
         for (int64_t q = g; q < g_end; q += m_.panels) {
           const int64_t panels = std::min<int64_t>(m_.panels, g_end - q);
           const bool same_block = q + panels < g_end, same_group = same_block || b + 1 < blocks;
-          const std::byte* next = same_block ? weights(q + panels, b) : same_group ? weights(g, b + 1) : weights(std::min(g_end, end - 1), 0);
+          const std::byte* next = same_block   ? weights(q + panels, b)
+                                  : same_group ? weights(g, b + 1)
+                                               : weights(std::min(g_end, end - 1), 0);
           block(q, panels, b, next, sums_ + (q - g) * kPanel * rows_);
         }
     }
@@ -50,7 +62,8 @@ class Pass {
     a.w = weights(q, b), a.w_stride = panel_bytes(), a.steps = lines;
     if (wide_) {
       for (int64_t i = 0; i < panels; i++) m_.widen(weights(q + i, b), lines, widened_ + i * kBlockK * kPanel);
-      a.w = reinterpret_cast<const std::byte*>(widened_), a.w_stride = size_t(kBlockK * kPanel) * sizeof(float), a.steps = lines * width_;
+      a.w = reinterpret_cast<const std::byte*>(widened_), a.w_stride = size_t(kBlockK * kPanel) * sizeof(float),
+      a.steps = lines * width_;
     }
     a.next_stride = panel_bytes();
     a.cols = last ? std::min(panels * kPanel, p_.N - n) : panels * kPanel;
@@ -58,10 +71,12 @@ class Pass {
     a.c_in_stride = panels * kPanel, a.c_out_stride = last ? p_.y_stride : panels * kPanel;
     float* out = last ? p_.y + (first_row_ - p_.first_row) * p_.y_stride + n : sums;
     const auto tile = wide_ ? m_.wide_tile : m_.tile;
-    const int64_t share = (panels + cut_.tiles - 1) / cut_.tiles;  // the first tiles ask for the next weights, in equal parts
+    const int64_t share =
+        (panels + cut_.tiles - 1) / cut_.tiles;  // the first tiles ask for the next weights, in equal parts
     for (int64_t i = 0; i < cut_.tiles; i++) {
       const int64_t r = cut_.begin(i);
-      a.next = next + size_t(i * share) * panel_bytes(), a.next_panels = int(std::clamp<int64_t>(panels - i * share, 0, share));
+      a.next = next + size_t(i * share) * panel_bytes(),
+      a.next_panels = int(std::clamp<int64_t>(panels - i * share, 0, share));
       a.x = p_.x.at(b, first_row_ + r);
       a.c_in = b ? sums + r * a.c_in_stride : nullptr;
       a.c_out = out + r * a.c_out_stride;
@@ -89,11 +104,13 @@ void product(const Product& p, int64_t begin, int64_t end, std::byte* work) {
   if (p.rows == 1) {
     const size_t panel_bytes = size_t(packed_numel(kPanel, p.x.K, p.w_type)) * dtype_bytes(p.w_type);
     const int64_t n = begin * kPanel;
-    p.micro->row({p.x.at(0, p.first_row), p.x.rows * kBlockK, static_cast<const std::byte*>(p.w) + size_t(begin) * panel_bytes, p.x.K, p.y + n,
+    p.micro->row({p.x.at(0, p.first_row), p.x.rows * kBlockK,
+                  static_cast<const std::byte*>(p.w) + size_t(begin) * panel_bytes, p.x.K, p.y + n,
                   std::min(end * kPanel, p.N) - n, p.bias ? p.bias + n : nullptr});
     return;
   }
-  for (int64_t r = 0; r < p.rows; r += kRowsAtOnce) Pass(p, p.first_row + r, std::min(kRowsAtOnce, p.rows - r), work).run(begin, end);
+  for (int64_t r = 0; r < p.rows; r += kRowsAtOnce)
+    Pass(p, p.first_row + r, std::min(kRowsAtOnce, p.rows - r), work).run(begin, end);
 }
 
 int product_threads(int available, double weight_bytes, double mults) {
@@ -130,13 +147,15 @@ void run_matmul(const MatMul& a, Device& d, const Micro& micro) {
     px.data = own ? mine + kProductBytes : memory;
     const int64_t items = M * px.blocks();
     const CpuThread::Range r = own ? CpuThread::Range{0, items} : t.range(items);
-    for (int64_t i = r.begin; i < r.end; i++) px.pack(micro, a.x.row(i / px.blocks()), i % px.blocks(), i / px.blocks());
+    for (int64_t i = r.begin; i < r.end; i++)
+      px.pack(micro, a.x.row(i / px.blocks()), i % px.blocks(), i / px.blocks());
     if (!own) t.barrier();
     const int64_t cols = std::max<int64_t>(1, t.n_threads / row_parts), part = t.thread / cols;
     if (part >= row_parts) return;
     const int64_t row = M * part / row_parts, row_end = M * (part + 1) / row_parts;
     const auto share = CpuThread{int(t.thread % cols), int(cols)}.range(panels);
-    product({&micro, px, row, row_end - row, a.w.data, a.w.dtype, N, a.bias.as(), a.y.row(row), a.y.stride[0]}, share.begin, share.end, mine);
+    product({&micro, px, row, row_end - row, a.w.data, a.w.dtype, N, a.bias.as(), a.y.row(row), a.y.stride[0]},
+            share.begin, share.end, mine);
   });
 }
 

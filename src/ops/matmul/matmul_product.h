@@ -11,7 +11,9 @@ struct PackedX {
   int64_t rows = 0, K = 0;
   size_t x_bytes = 0;
   int64_t blocks() const { return K > kBlockK ? (K + kBlockK - 1) / kBlockK : 1; }
-  std::byte* at(int64_t block, int64_t row) const { return static_cast<std::byte*>(data) + size_t((block * rows + row) * kBlockK) * x_bytes; }
+  std::byte* at(int64_t block, int64_t row) const {
+    return static_cast<std::byte*>(data) + size_t((block * rows + row) * kBlockK) * x_bytes;
+  }
   size_t bytes() const { return size_t(blocks() * rows * kBlockK) * x_bytes; }
   void pack(const Micro& m, const float* x, int64_t block, int64_t row) const;  // x: the whole row
 };
@@ -30,8 +32,9 @@ struct Product {
 };
 // The outputs of panels [begin, end), on the calling thread. work: kProductBytes of memory of this thread.
 void product(const Product& p, int64_t panel_begin, int64_t panel_end, std::byte* work);
-constexpr int64_t kRowsAtOnce = 512;   // rows of one pass over the weights
-constexpr int64_t kPanelsAtOnce = 12;  // with many rows: sums and one K block of x stay in a second-level cache of 1 MiB
+constexpr int64_t kRowsAtOnce = 512;  // rows of one pass over the weights
+constexpr int64_t kPanelsAtOnce =
+    12;  // with many rows: sums and one K block of x stay in a second-level cache of 1 MiB
 constexpr int64_t kMaxTilePanels = 4;
 constexpr size_t kSumsBytes = size_t(kRowsAtOnce * kPanelsAtOnce * kPanel) * sizeof(float);
 constexpr size_t kProductBytes = kSumsBytes + size_t(kMaxTilePanels * kBlockK * kPanel) * sizeof(float);
@@ -39,7 +42,9 @@ constexpr size_t kProductBytes = kSumsBytes + size_t(kMaxTilePanels * kBlockK * 
 // Threads worth waking for a product: a few microseconds of work each.
 int product_threads(int available, double weight_bytes, double mults);
 
-inline const Micro& table_micro(const MicroTable& t, DType w, bool round_x) { return *t.at[w == DType::kBF16 ? 0 : w == DType::kF16 ? 1 : 2][round_x]; }
+inline const Micro& table_micro(const MicroTable& t, DType w, bool round_x) {
+  return *t.at[w == DType::kBF16 ? 0 : w == DType::kF16 ? 1 : 2][round_x];
+}
 void run_matmul(const MatMul& a, Device& d, const Micro& micro);
 
 }  // namespace xylem

@@ -1,9 +1,11 @@
-// The inner loops as templates over a kind of arithmetic T. Included by one .cpu.cpp per instruction set, inside its target
-// region and after all other headers: everything here has internal linkage, so no two instruction sets share a symbol. For the same reason no function of the
-// standard library is called from it.
+// The inner loops as templates over a kind of arithmetic T. Included by one .cpu.cpp per instruction set, inside its
+// target region and after all other headers: everything here has internal linkage, so no two instruction sets share a
+// symbol. For the same reason no function of the standard library is called from it.
 //
-// T: Vec, 16 floats; One, a broadcast activation; X, the packed activation; kSub, inputs of a line handled one after another.
-//    w(line, s): weights of sub-step s;  x(row, i, s): activation of line i;  mac(One, Vec, Vec acc);  load store add zero.
+// T: Vec, 16 floats; One, a broadcast activation; X, the packed activation; kSub, inputs of a line handled one after
+// another.
+//    w(line, s): weights of sub-step s;  x(row, i, s): activation of line i;  mac(One, Vec, Vec acc);  load store add
+//    zero.
 #pragma once
 
 namespace xylem {
@@ -61,7 +63,9 @@ void tile(const TileArgs& a) {
 }
 
 template <class T>
-struct Tiles { void (*at[T::kRows][T::kPanels])(const TileArgs&); };
+struct Tiles {
+  void (*at[T::kRows][T::kPanels])(const TileArgs&);
+};
 template <class T, int... I>
 constexpr Tiles<T> make_tiles(std::integer_sequence<int, I...>) {
   Tiles<T> t{};
@@ -74,13 +78,14 @@ void any_tile(int rows, int panels, const TileArgs& a) {
   kTiles.at[rows - 1][panels - 1](a);
 }
 
-// One row reads its weights from memory at the speed of memory: B blocks of one panel at once give independent chains of
-// additions, the second-level cache is asked for what comes one round of blocks later, the first-level one for what comes
-// next in each block.
+// One row reads its weights from memory at the speed of memory: B blocks of one panel at once give independent chains
+// of additions, the second-level cache is asked for what comes one round of blocks later, the first-level one for what
+// comes next in each block.
 constexpr int kRowBlocks = 4;
 constexpr size_t kNear = 1024;
 template <class T, int B, int kUnroll>
-inline void row_blocks(const typename T::X* x, int64_t x_stride, const std::byte* w, int64_t steps, bool first, typename T::Vec& sum) {
+inline void row_blocks(const typename T::X* x, int64_t x_stride, const std::byte* w, int64_t steps, bool first,
+                       typename T::Vec& sum) {
   constexpr size_t kBlockBytes = size_t(kBlockK / T::kPerLine) * kLineBytes;
   typename T::Vec acc[B];
 #pragma GCC unroll 8
@@ -112,10 +117,16 @@ void row(const RowArgs& a) {
     const auto* x = static_cast<const typename T::X*>(a.x);
     typename T::Vec sum = T::zero();
     int64_t b = 0;
-    for (; b + 4 <= blocks; b += 4, x += 4 * a.x_stride, w += 4 * kSteps * int64_t(kLineBytes)) row_blocks<T, 4, 2>(x, a.x_stride, w, kSteps, b == 0, sum);
-    if (b + 2 <= blocks) row_blocks<T, 2, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b += 2, x += 2 * a.x_stride, w += 2 * kSteps * int64_t(kLineBytes);
-    if (b < blocks) row_blocks<T, 1, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b++, x += a.x_stride, w += kSteps * int64_t(kLineBytes);
-    if (const int64_t rest = lines % kSteps) row_blocks<T, 1, 1>(x, a.x_stride, w, rest, b == 0, sum), w += rest * int64_t(kLineBytes);
+    for (; b + 4 <= blocks; b += 4, x += 4 * a.x_stride, w += 4 * kSteps * int64_t(kLineBytes))
+      row_blocks<T, 4, 2>(x, a.x_stride, w, kSteps, b == 0, sum);
+    if (b + 2 <= blocks)
+      row_blocks<T, 2, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b += 2, x += 2 * a.x_stride,
+          w += 2 * kSteps * int64_t(kLineBytes);
+    if (b < blocks)
+      row_blocks<T, 1, 2>(x, a.x_stride, w, kSteps, b == 0, sum), b++, x += a.x_stride,
+          w += kSteps * int64_t(kLineBytes);
+    if (const int64_t rest = lines % kSteps)
+      row_blocks<T, 1, 1>(x, a.x_stride, w, rest, b == 0, sum), w += rest * int64_t(kLineBytes);
     put<T>(sum, a.y + n, a.cols - n, a.bias ? a.bias + n : nullptr);
   }
 }

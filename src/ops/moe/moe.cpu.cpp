@@ -1,11 +1,13 @@
-// Tokens are sorted by expert; each chosen expert's two matrices are read once, by work items of (expert, panels), which
-// threads take one by one: also when one expert has most tokens. A token's result does not depend on the other tokens, nor
-// on the number of threads: see matmul_micro.h for the products; the experts' sum runs in the order of the token's list.
+// Tokens are sorted by expert; each chosen expert's two matrices are read once, by work items of (expert, panels),
+// which threads take one by one: also when one expert has most tokens. A token's result does not depend on the other
+// tokens, nor on the number of threads: see matmul_micro.h for the products; the experts' sum runs in the order of the
+// token's list.
+#include "ops/moe/moe.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "ops/matmul/matmul_product.h"
-#include "ops/moe/moe.h"
 
 #define XYLEM_VEC_BODY "ops/act_mul/act_mul.vec.h"
 #include "ops/vec_math.h"
@@ -46,7 +48,8 @@ struct Plan {
 
   size_t cut(std::byte* memory) {
     Cutter c(memory);
-    begin = c.take<int32_t>(size_t(E) + 1), token = c.take<int32_t>(size_t(rows)), row_of = c.take<int32_t>(size_t(rows));
+    begin = c.take<int32_t>(size_t(E) + 1), token = c.take<int32_t>(size_t(rows)),
+    row_of = c.take<int32_t>(size_t(rows));
     x.data = c.take<std::byte>(x.bytes()), mid.data = c.take<std::byte>(mid.bytes());
     gate_up = c.take<float>(size_t(rows * 2 * I)), out = c.take<float>(size_t(rows * H));
     work = c.take<std::byte>(kProductBytes * size_t(n_threads));
@@ -72,7 +75,8 @@ void sort_by_expert(const MoeExperts& a, const Plan& p) {
 
 // One matrix of every expert that has rows: items of some panels, taken from the pool's counter from `first` on.
 // Returns where the next phase's items start: every thread takes exactly one item too many.
-int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, const Tensor& w, float* y, int64_t y_stride, int64_t first) {
+int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, const Tensor& w, float* y,
+                        int64_t y_stride, int64_t first) {
   const int64_t N = w.dim[1], K = w.dim[2], panels = (N + kPanel - 1) / kPanel;
   const size_t expert_bytes = size_t(packed_numel(N, K, w.dtype)) * dtype_bytes(w.dtype);
   // Several items a thread and expert where few experts are chosen; whole cache blocks where rows are many.
@@ -85,8 +89,9 @@ int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, con
     if (rows == 0) continue;
     for (; item < before + per_expert; item = t.pool->next_item().fetch_add(1, std::memory_order_relaxed) - first) {
       const int64_t q = (item - before) * unit;
-      product({p.micro, x, row, rows, w.as<std::byte>() + size_t(expert) * expert_bytes, w.dtype, N, nullptr, y + row * y_stride, y_stride}, q,
-              std::min(q + unit, panels), p.work + kProductBytes * size_t(t.thread));
+      product({p.micro, x, row, rows, w.as<std::byte>() + size_t(expert) * expert_bytes, w.dtype, N, nullptr,
+               y + row * y_stride, y_stride},
+              q, std::min(q + unit, panels), p.work + kProductBytes * size_t(t.thread));
     }
     before += per_expert;
   }
@@ -123,8 +128,10 @@ void sum_experts(const MoeExperts& a, const Plan& p, const CpuThread& t) {
     for (int64_t c = 0; c < p.k; c++) {
       const float* out = p.out + p.row_of[token * p.k + c] * p.H + h;
       const float weight = a.weights.as()[token * p.k + c];
-      if (c == 0) for (int64_t j = 0; j < n; j++) y[j] = out[j] * weight;
-      else for (int64_t j = 0; j < n; j++) y[j] += out[j] * weight;
+      if (c == 0)
+        for (int64_t j = 0; j < n; j++) y[j] = out[j] * weight;
+      else
+        for (int64_t j = 0; j < n; j++) y[j] += out[j] * weight;
     }
   }
 }
@@ -132,12 +139,14 @@ void sum_experts(const MoeExperts& a, const Plan& p, const CpuThread& t) {
 void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece (&act)[2]) {
   CpuDevice& dev = cpu(d);
   Plan p;
-  p.T = a.x.rows(), p.k = a.ids.cols(), p.E = a.gate_up.dim[0], p.H = a.x.cols(), p.I = a.down.dim[2], p.rows = p.T * p.k;
+  p.T = a.x.rows(), p.k = a.ids.cols(), p.E = a.gate_up.dim[0], p.H = a.x.cols(), p.I = a.down.dim[2],
+  p.rows = p.T * p.k;
   if (p.T == 0) return;
   p.micro = &micro, p.act = act[a.act == Act::kGeluTanh];
   p.x = {nullptr, p.rows, p.H, micro.x_bytes}, p.mid = {nullptr, p.rows, p.I, micro.x_bytes};
   const double chosen = double(std::min(p.rows, p.E)), weights = 3.0 * double(p.H) * double(p.I);
-  p.n_threads = product_threads(dev.pool().size(), chosen * weights * double(dtype_bytes(a.down.dtype)), double(p.rows) * weights);
+  p.n_threads = product_threads(dev.pool().size(), chosen * weights * double(dtype_bytes(a.down.dtype)),
+                                double(p.rows) * weights);
   p.cut(static_cast<std::byte*>(dev.scratch(p.cut(nullptr))));
   sort_by_expert(a, p);
   dev.pool().run(p.n_threads, [&](CpuThread t) {
@@ -160,15 +169,21 @@ const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, nullptr, [](
 #if defined(__x86_64__)
 constexpr ActPiece kAvx2[2] = {avx2::act_mul<Act::kSilu>, avx2::act_mul<Act::kGeluTanh>};
 constexpr ActPiece kAvx512[2] = {avx512::act_mul<Act::kSilu>, avx512::act_mul<Act::kGeluTanh>};
-bool supports_bf16(const MoeExperts& a, const Device& d) { return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.down.dtype == DType::kBF16; }
-const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MoeExperts>, [](const MoeExperts& a, Device& d) {
-  run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), kAvx2);
-});
-const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MoeExperts>, [](const MoeExperts& a, Device& d) {
-  run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), kAvx512);
-});
+bool supports_bf16(const MoeExperts& a, const Device& d) {
+  return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.down.dtype == DType::kBF16;
+}
+const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MoeExperts>,
+                                     [](const MoeExperts& a, Device& d) {
+                                       run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), kAvx2);
+                                     });
+const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MoeExperts>,
+                                       [](const MoeExperts& a, Device& d) {
+                                         run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), kAvx512);
+                                       });
 const Kernel<MoeExperts> avx512_bf16_kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports_bf16,
-                                            [](const MoeExperts& a, Device& d) { run(a, d, avx512_bf16_micro(), kAvx512); });
+                                            [](const MoeExperts& a, Device& d) {
+                                              run(a, d, avx512_bf16_micro(), kAvx512);
+                                            });
 #endif
 
 }  // namespace
