@@ -35,13 +35,14 @@ bool Env::check_size(size_t bytes) {
   return false;
 }
 
-Value Env::track(Kind kind, std::shared_ptr<Obj> o, uint32_t child_depth, size_t bytes) {
-  if (child_depth >= kMaxNesting) return fail("values nest deeper than " + std::to_string(kMaxNesting) + " levels");
+Value Env::track(Kind kind, std::shared_ptr<Obj> o, const Extent& below, size_t bytes) {
+  if (below.depth >= kMaxNesting) return fail("values nest deeper than " + std::to_string(kMaxNesting) + " levels");
   if (memory_.bytes + bytes > kMaxLiveBytes)
     return fail("rendering needs more than " + std::to_string(kMaxLiveBytes >> 20) + " MiB of memory");
   o->memory = &memory_;
   o->bytes = bytes;
-  o->depth = child_depth + 1;
+  o->depth = below.depth + 1;
+  o->weight = below.weight;
   memory_.bytes += bytes;
   return Value(kind, std::move(o));
 }
@@ -53,39 +54,43 @@ Value Env::str(std::string s, bool safe) {
   o->ascii = is_ascii(o->s);
   o->safe = safe;
   const size_t bytes = sizeof(Str) + o->s.capacity();
-  return track(Kind::kStr, std::move(o), 0, bytes);
+  const Extent below{0, 1 + o->s.size() / 16};
+  return track(Kind::kStr, std::move(o), below, bytes);
 }
 
-uint32_t max_depth(const std::vector<Value>& v) {
-  uint32_t d = 0;
-  for (const auto& x : v) d = std::max(d, x.depth());
-  return d;
+Extent extent_of(const std::vector<Value>& v) {
+  Extent e;
+  for (const auto& x : v) e.add(x);
+  return e;
 }
 
 Value Env::seq(Kind kind, std::vector<Value> v) {
   auto o = std::make_shared<Seq>();
   o->v = std::move(v);
   charge(o->v.size());
-  const uint32_t depth = max_depth(o->v);
+  const Extent below = extent_of(o->v);
   const size_t bytes = sizeof(Seq) + o->v.capacity() * sizeof(Value);
-  return track(kind, std::move(o), depth, bytes);
+  return track(kind, std::move(o), below, bytes);
 }
 
 Value Env::iter(std::vector<Value> v) {
   auto o = std::make_shared<Iter>();
   o->v = std::move(v);
   charge(o->v.size());
-  const uint32_t depth = max_depth(o->v);
+  const Extent below = extent_of(o->v);
   const size_t bytes = sizeof(Iter) + o->v.capacity() * sizeof(Value);
-  return track(Kind::kIter, std::move(o), depth, bytes);
+  return track(Kind::kIter, std::move(o), below, bytes);
 }
 
 Value Env::dict(std::shared_ptr<Dict> d, Kind kind) {
-  uint32_t depth = 0;
-  for (const auto& [k, v] : d->v) depth = std::max({depth, k.depth(), v.depth()});
+  Extent below;
+  for (const auto& [k, v] : d->v) {
+    below.add(k);
+    below.add(v);
+  }
   charge(d->v.size());
   const size_t bytes = sizeof(Dict) + d->v.capacity() * 2 * sizeof(Value);
-  return track(kind, std::move(d), depth, bytes);
+  return track(kind, std::move(d), below, bytes);
 }
 
 Value Env::undefined(std::string hint) {
@@ -112,7 +117,7 @@ Value Env::func(const Builtin& builtin, const Value& self) {
   auto o = std::make_shared<Func>();
   o->builtin = &builtin;
   o->self = self;
-  return track(Kind::kFunc, std::move(o), self.depth(), sizeof(Func));
+  return track(Kind::kFunc, std::move(o), {self.depth(), self.weight()}, sizeof(Func));
 }
 
 bool bind(Env& env, std::string_view function, const Args& args, std::initializer_list<std::string_view> names,
@@ -139,6 +144,16 @@ bool bind(Env& env, std::string_view function, const Args& args, std::initialize
     return false;
   }
   return true;
+}
+
+bool equal(Env& env, const Value& a, const Value& b) {
+  return env.charge(std::min(a.weight(), b.weight()) / 16) && equal(a, b);
+}
+
+bool check_hashable(Env& env, const Value& key) {
+  if (!env.charge(key.weight() / 16)) return false;
+  if (!hashable(key)) env.fail("unhashable type: " + str_repr(type_name(key)));
+  return !env.failed();
 }
 
 bool iterable(const Value& v) {
@@ -255,8 +270,8 @@ int64_t length_of(Env& env, const Value& v) {
 
 std::string to_str(Env& env, const Value& v) {
   std::string s;
-  if (!append_str(v, s)) env.fail("a value that contains itself cannot be printed");
-  env.check_size(s.size());
+  const bool printed = append_str(v, s);
+  if (env.check_size(s.size()) && !printed) env.fail("a value that contains itself cannot be printed");
   return s;
 }
 

@@ -47,8 +47,8 @@ class Env {
   Value undefined_item(const Value& object, const Value& name);  // object has no such attribute or element
   Value func(const Builtin& builtin, const Value& self);
   template <class T>
-  Value object(Kind kind, std::shared_ptr<T> o, uint32_t child_depth, size_t bytes) {
-    return track(kind, std::move(o), child_depth, bytes);
+  Value object(Kind kind, std::shared_ptr<T> o, const Extent& below, size_t bytes) {
+    return track(kind, std::move(o), below, bytes);
   }
   // o may end up in a cycle: cleared when the render ends.
   void keep(std::shared_ptr<Obj> o) { kept_.push_back(std::move(o)); }
@@ -57,7 +57,7 @@ class Env {
 
  private:
   Value seq(Kind kind, std::vector<Value> v);
-  Value track(Kind kind, std::shared_ptr<Obj> o, uint32_t child_depth, size_t bytes);
+  Value track(Kind kind, std::shared_ptr<Obj> o, const Extent& below, size_t bytes);
 
   Memory memory_;
   std::tm now_;
@@ -68,7 +68,9 @@ class Env {
   std::vector<std::shared_ptr<Obj>> kept_;
 };
 
-uint32_t max_depth(const std::vector<Value>& v);
+Extent extent_of(const std::vector<Value>& v);
+bool equal(Env& env, const Value& a, const Value& b);  // charges for the walk
+bool check_hashable(Env& env, const Value& key);       // an error when it is not
 
 // Distributes args over named parameters; those not given stay missing. A name "" takes positions only.
 bool bind(Env& env, std::string_view function, const Args& args, std::initializer_list<std::string_view> names,

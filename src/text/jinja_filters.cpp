@@ -265,7 +265,7 @@ Value f_unique(Env& env, const Value& self, const Args& a) {
   Cursor c(env, self);
   for (Value x; c.next(env, x);) {
     const Value key = ignoring_case(env, follow(env, x, path), v[0]);
-    if (!hashable(key)) return env.fail("unhashable type: " + str_repr(type_name(key)));
+    if (!check_hashable(env, key)) return self;
     if (seen.find(key)) continue;
     seen.set(key, Value::none());
     out.push_back(x);
@@ -300,7 +300,7 @@ Value f_groupby(Env& env, const Value& self, const Args& a) {
   for (size_t i = 0; i < keyed.size() && !env.failed();) {
     const Value grouper = follow(env, keyed[i].value, path, v[1]), key = keyed[i].key;
     std::vector<Value> members;
-    while (i < keyed.size() && equal(keyed[i].key, key)) members.push_back(keyed[i++].value);
+    while (i < keyed.size() && equal(env, keyed[i].key, key)) members.push_back(keyed[i++].value);
     Value group = env.tuple({grouper, env.list(std::move(members))});
     if (!env.failed()) group.as<Seq>().named_group = true;
     groups.push_back(std::move(group));
@@ -388,7 +388,8 @@ Value f_join(Env& env, const Value& self, const Args& a) {
   Cursor c(env, self);
   for (Value x; c.next(env, x) && out.size() <= kMaxOutputBytes;) {
     if (!std::exchange(first, false)) out += sep;
-    if (!append_str(follow(env, x, path), out)) return env.fail("a value that contains itself cannot be printed");
+    const Value item = follow(env, x, path);
+    out += item.str() ? item.s() : to_str(env, item);
   }
   return env.str(std::move(out));
 }

@@ -29,7 +29,7 @@ Value g_range(Env& env, const Value&, const Args& a) {
   r->step = step;
   r->length = std::max<int64_t>(static_cast<int64_t>(length), 0);
   if ((distance > 0) != (step > 0)) r->length = 0;
-  return env.object(Kind::kRange, std::move(r), 0, sizeof(Range));
+  return env.object(Kind::kRange, std::move(r), {}, sizeof(Range));
 }
 
 // dict(...) as Python: a mapping or pairs, then keywords.
@@ -45,9 +45,7 @@ std::shared_ptr<Dict> dict_from(Env& env, const Args& a) {
       if (!collect(env, x, pair)) break;
       if (pair.size() != 2)
         env.fail("dictionary update sequence element has length " + std::to_string(pair.size()) + "; 2 is required");
-      else if (!hashable(pair[0]))
-        env.fail("unhashable type: " + str_repr(type_name(pair[0])));
-      else
+      else if (check_hashable(env, pair[0]))
         d->set(pair[0], pair[1]);
     }
   }
@@ -61,15 +59,15 @@ Value g_namespace(Env& env, const Value&, const Args& a) {
   auto d = dict_from(env, a);
   // May come to hold itself; counted as one level, its contents each by themselves.
   env.keep(d);
-  return env.object(Kind::kNamespace, std::move(d), 0, 1024);
+  return env.object(Kind::kNamespace, std::move(d), {}, 1024);
 }
 
 Value g_cycler(Env& env, const Value&, const Args& a) {
   if (a.pos.empty() || !a.kw.empty()) return env.fail("cycler() wants at least one item");
   auto c = std::make_shared<Cycler>();
   c->v = a.pos;
-  const uint32_t depth = max_depth(c->v);
-  return env.object(Kind::kCycler, std::move(c), depth, sizeof(Cycler));
+  const Extent below = extent_of(c->v);
+  return env.object(Kind::kCycler, std::move(c), below, sizeof(Cycler));
 }
 
 Value g_joiner(Env& env, const Value&, const Args& a) {
@@ -77,8 +75,8 @@ Value g_joiner(Env& env, const Value&, const Args& a) {
   if (!bind(env, "joiner", a, {"sep"}, 0, &sep)) return sep;
   auto j = std::make_shared<Joiner>();
   j->sep = sep.missing() ? env.str(", ") : sep;
-  const uint32_t depth = j->sep.depth();
-  return env.object(Kind::kJoiner, std::move(j), depth, sizeof(Joiner));
+  const Extent below = extent_of({j->sep});
+  return env.object(Kind::kJoiner, std::move(j), below, sizeof(Joiner));
 }
 
 Value g_raise(Env& env, const Value&, const Args& a) {

@@ -93,6 +93,7 @@ class Interp {
   Value& own(int i) { return frame_->slots[static_cast<size_t>(i)]; }
 
   void enter(const Scope& s) {
+    env_.charge(s.slots.size() / 8);
     for (const auto& i : s.inits) {
       switch (i.from) {
         case Init::kNothing:
@@ -276,7 +277,7 @@ class Interp {
     loop->depth0 = depth0;
     loop->source = Cursor(env_, items);
     if (!s.test) loop->length = loop->source.length();
-    const Value loop_value = env_.object(Kind::kLoop, loop, 0, sizeof(LoopObj));
+    const Value loop_value = env_.object(Kind::kLoop, loop, {}, sizeof(LoopObj));
     bool any = false;
     Flow f = Flow::kNext;
     for (Value item; f != Flow::kBreak && advance(*loop, item); any = any || f == Flow::kNext) {
@@ -368,7 +369,7 @@ class Interp {
   static Value changed(Env& env, const Value& self, const Args& a) {
     auto& l = self.as<LoopObj>();
     const Value now = env.tuple(a.pos);
-    if (env.failed() || (!l.changed.missing() && equal(l.changed, now))) return Value::boolean(false);
+    if (env.failed() || (!l.changed.missing() && equal(env, l.changed, now))) return Value::boolean(false);
     if (l.changed.missing()) env.keep(self.object());
     l.changed = now;
     return Value::boolean(true);
@@ -384,7 +385,7 @@ class Interp {
     m->def = &s;
     m->name = s.function->name;
     m->outer = frame_;
-    return env_.object(Kind::kMacro, std::move(m), 0, sizeof(MacroObj) + frame_->slots.size() * sizeof(Value));
+    return env_.object(Kind::kMacro, std::move(m), {}, sizeof(MacroObj) + frame_->slots.size() * sizeof(Value));
   }
 
   // Runs body with its own variables and collects what it writes.
@@ -405,6 +406,7 @@ class Interp {
     auto frame = std::make_shared<Activation>();
     frame->outer = m.outer;
     frame->slots.resize(static_cast<size_t>(f.slots));
+    env_.charge(frame->slots.size() / 8);
     if (!bind_params(f, a, *frame)) return Value::none();
     return run_function(std::move(frame), [&] {
       enter(m.def->scope);
@@ -484,6 +486,7 @@ class Interp {
   Value call(const Value& callee, Args& a) {
     switch (callee.kind()) {
       case Kind::kFunc:
+        if (callee.as<Func>().self.str()) env_.charge(callee.weight() / 8);
         return callee.as<Func>().builtin->fn(env_, callee.as<Func>().self, a);
       case Kind::kMacro:
         return call_macro(callee, a);
@@ -630,7 +633,7 @@ class Interp {
     for (size_t i = 0; i < e.args.size() && !env_.failed(); i += 2) {
       Value key = eval(*e.args[i]), value = eval(*e.args[i + 1]);
       env_.set_line(e.line);
-      if (!hashable(key)) return env_.fail("unhashable type: " + str_repr(type_name(key)));
+      if (!check_hashable(env_, key)) break;
       d->set(std::move(key), std::move(value));
     }
     return env_.dict(std::move(d));
@@ -652,7 +655,7 @@ class Interp {
     for (const auto& a : e.args) {
       const Value v = eval(*a);
       if (env_.failed()) return v;
-      if (!append_str(v, s)) return env_.fail("a value that contains itself cannot be printed");
+      s += v.str() ? v.s() : to_str(env_, v);
       if (s.size() > kMaxOutputBytes) break;
     }
     return env_.str(std::move(s));
@@ -664,6 +667,7 @@ class Interp {
     if (env_.failed() || !eval_args(e, a)) return first;
     env_.set_line(e.line);
     if (e.op == Op::kCall) return call(first, a);
+    if (first.str()) env_.charge(first.weight() / 8);
     if (e.builtin) return e.builtin->fn(env_, first, a);
     return env_.fail(std::string(e.op == Op::kFilter ? "No filter" : "No test") + " named " + str_repr(e.name) +
                      " found.");

@@ -319,7 +319,7 @@ Value seq_index(Env& env, const Value& self, const Args& a) {
   std::vector<Value> items;
   if (!bind(env, "index", a, {""}, 1, &v) || !collect(env, self, items)) return self;
   for (size_t i = 0; i < items.size(); ++i)
-    if (equal(items[i], v)) return Value::integer(static_cast<int64_t>(i));
+    if (equal(env, items[i], v)) return Value::integer(static_cast<int64_t>(i));
   return env.fail(repr(v) + " is not in " + type_name(self));
 }
 
@@ -327,7 +327,7 @@ Value seq_count(Env& env, const Value& self, const Args& a) {
   Value v;
   std::vector<Value> items;
   if (!bind(env, "count", a, {""}, 1, &v) || !collect(env, self, items)) return self;
-  return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& x) { return equal(x, v); }));
+  return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& x) { return equal(env, x, v); }));
 }
 
 Value list_copy(Env& env, const Value& self, const Args& a) {
@@ -341,13 +341,13 @@ Value dict_view(Env& env, const Value& self, const Args& a) {
   auto v = std::make_shared<View>();
   v->what = W;
   v->dict = self;
-  return env.object(Kind::kView, std::move(v), self.depth(), sizeof(View));
+  return env.object(Kind::kView, std::move(v), {self.depth(), self.weight()}, sizeof(View));
 }
 
 Value dict_get(Env& env, const Value& self, const Args& a) {
   Value v[2];
   if (!bind(env, "get", a, {"", ""}, 1, v)) return self;
-  if (!hashable(v[0])) return env.fail("unhashable type: " + str_repr(type_name(v[0])));
+  if (!check_hashable(env, v[0])) return self;
   if (const Value* found = self.as<Dict>().find(v[0])) return *found;
   return v[1].missing() ? Value::none() : v[1];
 }

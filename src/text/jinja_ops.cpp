@@ -243,13 +243,14 @@ bool order(Env& env, Cmp op, const Value& a, const Value& b) {
     auto wide = [](const Value& v) { return v.integral() ? static_cast<long double>(v.i()) : v.f(); };
     return ordered(op, wide(a), wide(b));
   }
+  env.charge(std::min(a.weight(), b.weight()) / 16);
   // Bytes of UTF-8 order as their characters do.
   if (a.str() && b.str()) return ordered(op, a.s().compare(b.s()), 0);
   if (a.seq() && a.kind() == b.kind()) {
     const auto& x = a.items();
     const auto& y = b.items();
     for (size_t i = 0; i < x.size() && i < y.size(); ++i)
-      if (!equal(x[i], y[i])) return order(env, op, x[i], y[i]);
+      if (!equal(env, x[i], y[i])) return order(env, op, x[i], y[i]);
     return ordered(op, x.size(), y.size());
   }
   if (a.undefined() || b.undefined()) {
@@ -267,9 +268,9 @@ bool order(Env& env, Cmp op, const Value& a, const Value& b) {
 bool compare(Env& env, Cmp op, const Value& a, const Value& b) {
   switch (op) {
     case Cmp::kEq:
-      return equal(a, b);
+      return equal(env, a, b);
     case Cmp::kNe:
-      return !equal(a, b);
+      return !equal(env, a, b);
     case Cmp::kIn:
       return contains(env, b, a);
     case Cmp::kNotIn:
@@ -291,11 +292,7 @@ bool in_string(Env& env, const Value& container, const Value& x) {
   return env.charge_bytes(container.s().size()) && container.s().find(x.s()) != std::string::npos;
 }
 
-bool in_dict(Env& env, const Dict& d, const Value& x) {
-  if (hashable(x)) return d.find(x) != nullptr;
-  env.fail("unhashable type: " + str_repr(type_name(x)));
-  return false;
-}
+bool in_dict(Env& env, const Dict& d, const Value& x) { return check_hashable(env, x) && d.find(x) != nullptr; }
 
 }  // namespace
 
@@ -304,8 +301,7 @@ bool contains(Env& env, const Value& container, const Value& x) {
   if (container.dict()) return in_dict(env, container.as<Dict>(), x);
   if (container.seq()) {
     for (const auto& item : container.items())
-      if (equal(item, x)) return env.charge(container.items().size() / 4);
-    env.charge(container.items().size() / 4);
+      if (!env.charge(1) || equal(env, item, x)) return !env.failed();
     return false;
   }
   if (!iterable(container)) {
@@ -314,7 +310,7 @@ bool contains(Env& env, const Value& container, const Value& x) {
   }
   Cursor c(env, container);
   for (Value v; c.next(env, v);)
-    if (equal(v, x)) return true;
+    if (equal(env, v, x)) return true;
   return false;
 }
 
@@ -347,7 +343,7 @@ int64_t normalized(int64_t i, int64_t n) { return i < 0 ? i + n : i; }
 // object[key] as Python has it, missing when there is no such item.
 Value python_item(Env& env, const Value& object, const Value& key) {
   if (object.dict()) {
-    if (!hashable(key)) return Value();
+    if (!env.charge(key.weight() / 16) || !hashable(key)) return Value();
     const Value* v = object.as<Dict>().find(key);
     return v ? *v : Value();
   }
@@ -446,7 +442,7 @@ Value slice_range(Env& env, const Range& r, int64_t first, int64_t step, size_t 
   out->start = r.start + first * r.step;
   if (__builtin_mul_overflow(step, r.step, &out->step)) return overflow(env);
   out->length = static_cast<int64_t>(length);
-  return env.object(Kind::kRange, std::move(out), 0, sizeof(Range));
+  return env.object(Kind::kRange, std::move(out), {}, sizeof(Range));
 }
 
 }  // namespace

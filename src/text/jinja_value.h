@@ -1,5 +1,6 @@
 // Values of a chat template while it renders: Python's types as Jinja2 shows them.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -50,7 +51,8 @@ struct Obj {
 
   Memory* memory = nullptr;
   size_t bytes = 0;
-  uint32_t depth = 1;  // nesting of containers below and including this one; bounds every recursion over values
+  uint32_t depth = 1;   // nesting of containers below and including this one; bounds every recursion over values
+  uint64_t weight = 1;  // what a walk over everything below costs: shared parts count each time they are reached
 };
 
 struct Str;
@@ -108,6 +110,7 @@ class Value {
   const std::vector<Value>& items() const;  // seq()
   const std::shared_ptr<Obj>& object() const { return o_; }
   uint32_t depth() const { return o_ ? o_->depth : 0; }
+  uint64_t weight() const { return o_ ? o_->weight : 1; }
 
  private:
   Kind kind_;
@@ -186,6 +189,16 @@ struct Joiner : Obj {
 struct Args {
   std::vector<Value> pos;
   std::vector<std::pair<std::string, Value>> kw;
+};
+
+// Depth and weight of an object from those of what it holds.
+struct Extent {
+  uint32_t depth = 0;
+  uint64_t weight = 1;
+  void add(const Value& v) {
+    depth = std::max(depth, v.depth());
+    weight = std::min(weight + v.weight(), uint64_t{1} << 40);
+  }
 };
 
 class Env;
