@@ -1,0 +1,146 @@
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/http_client.h"
+#include "cli/session.h"
+
+namespace xylem {
+namespace {
+
+struct Item {
+  std::string task, expected, reference;
+  Json messages;
+  bool reference_correct = false;
+  std::string answer, error;
+};
+
+struct Items {
+  std::vector<Item> list;
+  int with_images = 0;  // left out
+};
+
+Result<Items> read_items(const std::string& file) {
+  std::ifstream in(file);
+  if (!in) return not_found("cannot read " + file);
+  const Json json = Json::parse(in, nullptr, /*allow_exceptions=*/false);
+  const Error bad = invalid(file + R"(: expected {"items": [{"task", "messages", "expected", "reference_text", "reference_correct"}, ...]})");
+  if (!json.is_object() || !json.contains("items") || !json["items"].is_array()) return bad;
+  Items items;
+  for (const Json& j : json["items"]) {
+    if (!j.is_object()) return bad;
+    for (const char* key : {"task", "expected", "reference_text"})
+      if (!j.contains(key) || !j[key].is_string()) return bad;
+    if (!j.contains("messages") || !j.contains("reference_correct") || !j["reference_correct"].is_boolean()) return bad;
+    if (j.contains("images") && !j["images"].empty()) {
+      items.with_images++;
+      continue;
+    }
+    items.list.push_back({j["task"], j["expected"], j["reference_text"], j["messages"], j["reference_correct"], {}, {}});
+  }
+  return items;
+}
+
+using Ask = std::function<Result<std::string>(const Json& body)>;
+
+Result<std::string> ask_url(const Url& url, const std::string& api_key, const Json& body) {
+  const HttpReply reply = http_request(url, api_key, "/v1/chat/completions", body.dump(), 600);
+  if (reply.status == 0) return unavailable(reply.error);
+  const Json json = Json::parse(reply.body, nullptr, false);
+  if (reply.status != 200) return unavailable(fmt::format("HTTP {}: {}", reply.status, reply.body.substr(0, 300)));
+  const Json::json_pointer content("/choices/0/message/content");
+  if (!json.is_object() || !json.contains(content) || !json[content].is_string()) return unavailable("not a chat completion: " + reply.body.substr(0, 300));
+  return json[content].get<std::string>();
+}
+
+void answer_all(std::vector<Item>& items, int concurrency, const Ask& ask) {
+  std::atomic<size_t> next{0};
+  std::mutex mu;
+  size_t done = 0;
+  const bool bar = isatty(2);
+  auto work = [&] {
+    for (size_t i; (i = next++) < items.size();) {
+      const Json body = {{"model", "default"}, {"messages", items[i].messages}, {"temperature", 0}, {"max_tokens", 256}};
+      auto answer = ask(body);
+      if (answer) items[i].answer = *std::move(answer);
+      else items[i].error = answer.error().text;
+      std::lock_guard lock(mu);
+      done++;
+      const int filled = int(done * 40 / items.size());
+      if (bar) fmt::print(stderr, "\r[{:<40}] {}/{}", std::string(size_t(filled), '#'), done, items.size());
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < concurrency; t++) threads.emplace_back(work);
+  threads.clear();
+  if (bar) fmt::print(stderr, "\r{:60}\r", "");
+}
+
+struct Score {
+  int total = 0, ours = 0, reference = 0, differ = 0;
+  void add(const Item& i) {
+    total++;
+    ours += i.error.empty() && i.answer == i.expected;
+    reference += i.reference_correct;
+    differ += i.answer != i.reference;
+  }
+};
+
+void print_row(const std::string& name, const Score& s) {
+  fmt::print("{:<14}{:>6}{:>9}{:>12}{:>9}\n", name, s.total, s.ours, s.reference, s.differ);
+}
+
+}  // namespace
+
+Status eval(EvalOptions o) {
+  TRY(Items items, read_items(o.file));
+  if (items.list.empty()) return invalid(o.file + ": no items without images");
+  std::unique_ptr<Session> session;
+  Ask ask;
+  if (o.url.empty()) {
+    TRY(session, Session::open(o.model, "warning"));
+    ask = [&](const Json& body) -> Result<std::string> {
+      TRY(Answer a, session->ask(body, {}));
+      return std::move(a.text);
+    };
+  } else {
+    TRY(const Url url, parse_url(o.url));
+    ask = [url, key = o.api_key](const Json& body) { return ask_url(url, key, body); };
+  }
+  const double begin = now_seconds();
+  answer_all(items.list, o.concurrency, ask);
+  const double seconds = now_seconds() - begin;
+
+  std::vector<std::string> order;
+  std::map<std::string, Score> by_task;
+  Score all;
+  for (const Item& i : items.list) {
+    if (!by_task.contains(i.task)) order.push_back(i.task);
+    by_task[i.task].add(i);
+    all.add(i);
+    if (o.show_differences && i.answer != i.reference)
+      fmt::print("{}: {}\n  expected   {}\n  reference  {}\n  ours       {}\n", i.task, i.messages.back().value("content", Json()).dump(), i.expected,
+                 i.reference, i.error.empty() ? i.answer : "error: " + i.error);
+  }
+  fmt::print("{:<14}{:>6}{:>9}{:>12}{:>9}\n", "task", "items", "correct", "reference", "differ");
+  for (const std::string& task : order) print_row(task, by_task[task]);
+  print_row("total", all);
+  if (items.with_images) fmt::print("left out: {} items with images\n", items.with_images);
+  fmt::print("{:.1f} s, {:.1f} items/s\n", seconds, double(items.list.size()) / seconds);
+  for (const Item& i : items.list)
+    if (!i.error.empty()) return unavailable("some items got no answer; the first: " + i.error);
+  return {};
+}
+
+}  // namespace xylem
