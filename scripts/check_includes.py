@@ -39,8 +39,8 @@ def main():
             target = header.split("/")[0]
             if target != folder and target not in ALLOWED[folder] and header not in ALLOWED[folder]:
                 wrong.append(f"{path.relative_to(ROOT)}: includes {header}; {folder}/ may include {', '.join(ALLOWED[folder]) or 'nothing'}")
-    print("\n".join(dict.fromkeys(wrong)))
-    sys.exit(1 if wrong else 0)
+    if wrong:
+        sys.exit("\n".join(dict.fromkeys(wrong)))
 
 
 main()

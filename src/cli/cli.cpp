@@ -106,7 +106,7 @@ void add_devices(Program& p) {
   auto o = std::make_shared<DevicesOptions>();
   CLI::App* c = p.add(p.app, "devices", "Show what this machine can compute with.",
                       "Examples:\n  xylem devices\n  xylem devices --kernels", o, devices);
-  c->add_flag("--kernels", o->kernels, "List every kernel in this program instead: operation, device, name, priority")->group("Options");
+  c->add_flag("--kernels", o->kernels, "List every kernel in this program instead: operation, device, name")->group("Options");
 }
 
 void add_bench_one_batch(Program& p, CLI::App& bench) {

@@ -39,7 +39,7 @@ double kib_of(const std::string& key) { return std::atof(proc_value("/proc/memin
 std::string kernel_dump() {
   std::vector<std::string> lines;
   for (const KernelInfo& k : kernel_list())
-    lines.push_back(fmt::format("{} {} {} {}\n", k.op, k.dev == Dev::kRef ? "ref" : k.dev == Dev::kCpu ? "cpu" : "opencl", k.name, k.priority));
+    lines.push_back(fmt::format("{} {} {}\n", k.op, k.dev == Dev::kRef ? "ref" : k.dev == Dev::kCpu ? "cpu" : "opencl", k.name));
   std::sort(lines.begin(), lines.end());
   std::string out;
   for (const std::string& line : lines) out += line;
