@@ -9,7 +9,7 @@ packages=(
   libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
   libpcre2-dev libutf8proc-dev liblzma-dev libedit-dev
   # tests
-  libgtest-dev libbenchmark-dev python3 python3-venv curl
+  libgtest-dev python3 python3-venv curl
 )
 
 missing=()
