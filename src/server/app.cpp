@@ -1,9 +1,9 @@
 #include "server/app.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <random>
-
-#include <fmt/format.h>
 
 #include "server/mailbox.h"
 

@@ -23,19 +23,19 @@ struct App {
   const ServerConfig config;
   const ModelContext model;
   Engine& engine;
-  const std::string model_name;      // as clients know it
-  const int64_t started_unix;        // seconds
-  const uint64_t hash_seed;          // random: cache keys of salts cannot be guessed or collided
+  const std::string model_name;  // as clients know it
+  const int64_t started_unix;    // seconds
+  const uint64_t hash_seed;      // random: cache keys of salts cannot be guessed or collided
   ActiveRequests active;
   Metrics metrics;
   const std::unique_ptr<Mailboxes> mailboxes;
   std::atomic<bool> draining{false};
-  std::atomic<int> busy{0};          // HTTP requests being handled
+  std::atomic<int> busy{0};  // HTTP requests being handled
   std::atomic<bool> flushing{false};
 };
 
-uint64_t random_u64();               // any thread; not reproducible
-std::string random_id();             // 32 hex digits
+uint64_t random_u64();    // any thread; not reproducible
+std::string random_id();  // 32 hex digits
 int64_t unix_seconds();
 
 }  // namespace xylem

@@ -12,7 +12,8 @@ bool authorized(std::string_view authorization, std::string_view api_key) {
   const std::string_view given = authorization.substr(kScheme.size());
   unsigned difference = given.size() != api_key.size();
   for (size_t i = 0; i < given.size(); ++i)
-    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(api_key.empty() ? 0 : api_key[i % api_key.size()]);
+    difference |= static_cast<unsigned char>(given[i]) ^
+                  static_cast<unsigned char>(api_key.empty() ? 0 : api_key[i % api_key.size()]);
   return difference == 0;
 }
 

@@ -1,11 +1,11 @@
 #include "server/chat_prompt.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "server/app.h"
 #include "server/fields.h"
@@ -20,16 +20,20 @@ constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant
 Result<Json> normalise_content(const Json& content, const std::string& path, bool keep_parts) {
   if (content.is_null()) return Json("");
   if (content.is_string()) return content;
-  if (!content.is_array()) return invalid(fmt::format("{}: must be a string or a list of parts, not {}.", path, kind_name(content)));
+  if (!content.is_array())
+    return invalid(fmt::format("{}: must be a string or a list of parts, not {}.", path, kind_name(content)));
   Json parts = Json::array();
   std::string joined;
   for (const Json& item : content) {
     const std::string at = fmt::format("{}[{}]", path, parts.size());
     Fields part(item, at);
     std::string type, text;
-    if (!part.string("type", type)) part.fail("type", "is missing.");
-    else if (type != "text") part.fail("type", fmt::format("\"{}\" is not supported yet; send parts of type \"text\".", type.substr(0, 32)));
-    else if (!part.string("text", text)) part.fail("text", "is missing.");
+    if (!part.string("type", type))
+      part.fail("type", "is missing.");
+    else if (type != "text")
+      part.fail("type", fmt::format("\"{}\" is not supported yet; send parts of type \"text\".", type.substr(0, 32)));
+    else if (!part.string("text", text))
+      part.fail("text", "is missing.");
     TRY_VOID(part.status());
     joined += (parts.empty() ? "" : " ") + text;
     parts.push_back({{"type", "text"}, {"text", text}});
@@ -53,9 +57,11 @@ void parse_arguments(Json& tool_calls) {
 Result<Json> normalise_message(const Json& message, const std::string& path, bool keep_parts) {
   Fields fields(message, path);
   std::string role;
-  if (!fields.string("role", role)) fields.fail("role", "is missing.");
+  if (!fields.string("role", role))
+    fields.fail("role", "is missing.");
   else if (std::find(std::begin(kRoles), std::end(kRoles), role) == std::end(kRoles))
-    fields.fail("role", fmt::format("unknown role \"{}\"; use system, developer, user, assistant or tool.", role.substr(0, 32)));
+    fields.fail("role", fmt::format("unknown role \"{}\"; use system, developer, user, assistant or tool.",
+                                    role.substr(0, 32)));
   const bool may_be_empty = role == "assistant" || role == "tool" || role == "function";
   const Json* content = fields.get("content");
   if (!content && !may_be_empty) fields.fail("content", "is missing.");
@@ -93,7 +99,8 @@ Result<Json> read_effort(Fields& fields) {
   } else if (effort->is_string()) {
     constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     if (std::find(std::begin(kEfforts), std::end(kEfforts), effort->get<std::string>()) == std::end(kEfforts))
-      fields.fail("reasoning_effort", "must be none, minimal, low, medium, high, xhigh, max, or a number from 0 to 0.99.");
+      fields.fail("reasoning_effort",
+                  "must be none, minimal, low, medium, high, xhigh, max, or a number from 0 to 0.99.");
   } else {
     fields.fail("reasoning_effort", fmt::format("must be a string or a number, not {}.", kind_name(*effort)));
   }
@@ -110,12 +117,17 @@ Result<Json> read_tools(Fields& fields) {
   if (!tools || (choice && *choice == "none")) return Json();
   if (!tools->is_array()) return invalid(fmt::format("tools: must be a list, not {}.", kind_name(*tools)));
   for (size_t i = 0; i < tools->size(); ++i)
-    if (!(*tools)[i].is_object()) return invalid(fmt::format("tools[{}]: must be an object, not {}.", i, kind_name((*tools)[i])));
+    if (!(*tools)[i].is_object())
+      return invalid(fmt::format("tools[{}]: must be an object, not {}.", i, kind_name((*tools)[i])));
   return tools->empty() ? Json() : *tools;
 }
 
-Json template_variables(const App& app, Json messages, Json tools, const Json& effort, const Json* kwargs, bool generation_prompt) {
-  Json vars = {{"messages", std::move(messages)}, {"tools", std::move(tools)}, {"documents", nullptr}, {"add_generation_prompt", generation_prompt}};
+Json template_variables(const App& app, Json messages, Json tools, const Json& effort, const Json* kwargs,
+                        bool generation_prompt) {
+  Json vars = {{"messages", std::move(messages)},
+               {"tools", std::move(tools)},
+               {"documents", nullptr},
+               {"add_generation_prompt", generation_prompt}};
   for (const char* role : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"})
     if (std::string spelling = app.model.tokenizer->role(role); !spelling.empty()) vars[role] = std::move(spelling);
   if (!effort.is_null()) vars["reasoning_effort"] = effort;
@@ -128,7 +140,8 @@ Json template_variables(const App& app, Json messages, Json tools, const Json& e
 std::string take_final_message(Json& messages) {
   std::string text;
   const Json& content = messages.back()["content"];
-  if (content.is_string()) text = content.get<std::string>();
+  if (content.is_string())
+    text = content.get<std::string>();
   else
     for (const Json& part : content) text += part["text"].get_ref<const std::string&>();
   messages.erase(messages.size() - 1);
@@ -148,19 +161,23 @@ Result<std::string> render(const App& app, const Json& vars) {
 
 Result<std::vector<TokenId>> read_chat_prompt(const App& app, Fields& fields) {
   if (!app.model.chat_template)
-    return invalid("This model has no chat template, so it cannot take messages. Use /v1/completions, or start the server with --chat-template.");
+    return invalid(
+        "This model has no chat template, so it cannot take messages. Use /v1/completions, or start the server with "
+        "--chat-template.");
   bool continue_final = false, generation_prompt = true;
   fields.boolean("continue_final_message", continue_final);
   fields.boolean("add_generation_prompt", generation_prompt);
   const Json* kwargs = fields.get("chat_template_kwargs");
-  if (kwargs && !kwargs->is_object()) fields.fail("chat_template_kwargs", fmt::format("must be an object, not {}.", kind_name(*kwargs)));
+  if (kwargs && !kwargs->is_object())
+    fields.fail("chat_template_kwargs", fmt::format("must be an object, not {}.", kind_name(*kwargs)));
   TRY(Json messages, read_messages(fields, app.model.template_takes_parts));
   TRY(Json tools, read_tools(fields));
   TRY(const Json effort, read_effort(fields));
   TRY_VOID(fields.status());
   std::string prefix;
   if (continue_final) {
-    if (messages.back()["role"] != "assistant") return invalid("continue_final_message: the last message must be the assistant's.");
+    if (messages.back()["role"] != "assistant")
+      return invalid("continue_final_message: the last message must be the assistant's.");
     prefix = take_final_message(messages);
     if (messages.empty()) return invalid("messages: continue_final_message needs a message before the last one.");
   }

@@ -5,7 +5,9 @@ namespace {
 
 constexpr size_t kPromptTail = 6;  // enough context for the detokeniser to place a leading space
 
-std::span<const TokenId> tail(std::span<const TokenId> prompt) { return prompt.last(std::min(prompt.size(), kPromptTail)); }
+std::span<const TokenId> tail(std::span<const TokenId> prompt) {
+  return prompt.last(std::min(prompt.size(), kPromptTail));
+}
 
 }  // namespace
 

@@ -39,8 +39,8 @@ class Choice {
 
   bool done() const { return ending_.reason != Finish::kNone; }
   const Ending& ending() const { return ending_; }
-  const std::string& text() const { return text_; }  // final: never changes, only grows
-  const std::vector<TokenId>& tokens() const { return tokens_; }  // the ending token included
+  const std::string& text() const { return text_; }                        // final: never changes, only grows
+  const std::vector<TokenId>& tokens() const { return tokens_; }           // the ending token included
   const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }  // of tokens(), if asked for
   const std::vector<TokenLogprob>& prompt_logprobs() const { return prompt_logprobs_; }
   int cached_tokens() const { return cached_tokens_; }

@@ -14,7 +14,8 @@ class ChoiceTest : public testing::Test {
   static bool feed(Choice& c, const std::string& text, Finish finish = Finish::kNone) {
     bool cancel = false;
     for (size_t i = 0; i < text.size(); ++i)
-      cancel |= c.push({.token = static_cast<unsigned char>(text[i]), .finish = i + 1 == text.size() ? finish : Finish::kNone});
+      cancel |= c.push(
+          {.token = static_cast<unsigned char>(text[i]), .finish = i + 1 == text.size() ? finish : Finish::kNone});
     return cancel;
   }
   std::shared_ptr<const Tokenizer> tokenizer_ = Tokenizer::parse(byte_tokenizer_json()).value();

@@ -90,12 +90,17 @@ void Connection::start_watch_read() {
   watch_pending_ = true;
   auto handler = [self = shared_from_this()](error_code ec, size_t bytes) {
     self->watch_pending_ = false;
-    if (!ec) self->buffer_.commit(bytes);
-    else if (self->watching_) self->gone_ = true;
-    if (ec || !self->watching_) self->wake();
-    else self->start_watch_read();
+    if (!ec)
+      self->buffer_.commit(bytes);
+    else if (self->watching_)
+      self->gone_ = true;
+    if (ec || !self->watching_)
+      self->wake();
+    else
+      self->start_watch_read();
   };
-  socket_.async_read_some(buffer_.prepare(kWatchReadBytes), asio::bind_cancellation_slot(cancel_watch_.slot(), std::move(handler)));
+  socket_.async_read_some(buffer_.prepare(kWatchReadBytes),
+                          asio::bind_cancellation_slot(cancel_watch_.slot(), std::move(handler)));
 }
 
 asio::awaitable<void> Connection::unwatch() {

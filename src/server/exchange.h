@@ -1,8 +1,7 @@
 // One request on one connection, and how it is answered.
 #pragma once
-#include <memory>
-
 #include <boost/asio/awaitable.hpp>
+#include <memory>
 
 #include "server/connection.h"
 #include "server/http_types.h"
@@ -17,8 +16,8 @@ struct Exchange {
   std::shared_ptr<Connection> connection;
   HttpRequest request;
   bool http_1_0 = false;
-  bool keep_alive = true;   // cleared by whoever finds that the connection cannot be used again
-  int status = 0;           // sent; 0: nothing yet
+  bool keep_alive = true;  // cleared by whoever finds that the connection cannot be used again
+  int status = 0;          // sent; 0: nothing yet
 };
 
 // A whole response.

@@ -1,4 +1,5 @@
-// For tests: an Engine without a model. Tokens are a function of seed and position, one for every running request per step.
+// For tests: an Engine without a model. Tokens are a function of seed and position, one for every running request per
+// step.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -14,7 +15,7 @@ namespace xylem {
 
 struct FakeEngineOptions {
   std::string script;                 // the answer's bytes, then EOS; empty: random lower-case letters without end
-  std::chrono::microseconds step{0};  // pause before each step
+  std::chrono::microseconds step{1};  // pause before each step
   size_t max_queued = 100000;
   int64_t context_length = 4096, max_total_tokens = 1 << 20;
 };
@@ -25,7 +26,8 @@ class FakeEngine : public Engine {
   static constexpr TokenId kPoison = 1;  // a prompt that starts with it fails in the loop
 
   explicit FakeEngine(FakeEngineOptions options = {}) : options_(std::move(options)) {
-    info_ = {.model = "fake", .architecture = "FakeForCausalLM", .model_type = "fake", .dtype = "float32", .device = "cpu"};
+    info_ = {
+        .model = "fake", .architecture = "FakeForCausalLM", .model_type = "fake", .dtype = "float32", .device = "cpu"};
     info_.vocab_size = 260;
     info_.context_length = options_.context_length;
     info_.max_total_tokens = options_.max_total_tokens;
@@ -110,11 +112,9 @@ class FakeEngine : public Engine {
     std::unique_lock lock(mu_);
     while (true) {
       cv_.wait(lock, [&] { return quit_ || can_step(); });
-      if (options_.step.count() > 0 && !quit_) {
-        lock.unlock();
-        std::this_thread::sleep_for(options_.step);
-        lock.lock();
-      }
+      lock.unlock();  // always a pause: others get at the lock only here
+      std::this_thread::sleep_for(options_.step);
+      lock.lock();
       if (!hold_) ++steps_;
       for (auto it = running_.begin(); it != running_.end();) {
         if (hold_ && !it->second.cancelled && !quit_) {
@@ -161,14 +161,17 @@ class FakeEngine : public Engine {
     event.token = token_at(r.request, r.produced);
     if (r.produced == 0) {
       event.cached_tokens = static_cast<int>(r.request.prompt.size()) / 2;
-      for (size_t i = r.request.prompt_logprobs_from + 1; r.request.prompt_logprobs_from >= 0 && i < r.request.prompt.size(); ++i)
+      for (size_t i = r.request.prompt_logprobs_from + 1;
+           r.request.prompt_logprobs_from >= 0 && i < r.request.prompt.size(); ++i)
         event.prompt_logprobs.push_back(logprob_of(r.request, r.request.prompt[i]));
     }
     if (r.request.logprobs) event.logprob = logprob_of(r.request, event.token);
     ++r.produced;
     const auto& stops = r.request.stop_ids;
-    if (std::find(stops.begin(), stops.end(), event.token) != stops.end()) event.finish = Finish::kStop;
-    else if (r.produced >= r.request.max_new_tokens) event.finish = Finish::kLength;
+    if (std::find(stops.begin(), stops.end(), event.token) != stops.end())
+      event.finish = Finish::kStop;
+    else if (r.produced >= r.request.max_new_tokens)
+      event.finish = Finish::kLength;
     if (event.finish != Finish::kNone) ++finished_;
     return event;
   }

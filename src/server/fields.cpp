@@ -1,11 +1,11 @@
 #include "server/fields.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <optional>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace xylem {
 namespace {
@@ -64,15 +64,18 @@ Result<std::vector<TokenId>> parse_ids(const Json& json, const std::string& path
     const auto id = item.is_number() ? as_integer(item) : std::nullopt;
     if (!id) return invalid(fmt::format("{}[{}]: must be a token id, not {}.", path, ids.size(), kind_name(item)));
     if (*id < 0 || *id >= vocab_size)
-      return invalid(fmt::format("{}[{}]: token id {} is outside the vocabulary of {} tokens.", path, ids.size(), *id, vocab_size));
+      return invalid(fmt::format("{}[{}]: token id {} is outside the vocabulary of {} tokens.", path, ids.size(), *id,
+                                 vocab_size));
     ids.push_back(static_cast<TokenId>(*id));
   }
   return ids;
 }
 
-Fields::Fields(const Json& object, std::string path) : object_(object.is_object() ? &object : nullptr), path_(std::move(path)) {
+Fields::Fields(const Json& object, std::string path)
+    : object_(object.is_object() ? &object : nullptr), path_(std::move(path)) {
   if (!object_)
-    status_ = invalid(fmt::format("{}: must be a JSON object, not {}.", path_.empty() ? "The request body" : path_, kind_name(object)));
+    status_ = invalid(fmt::format("{}: must be a JSON object, not {}.", path_.empty() ? "The request body" : path_,
+                                  kind_name(object)));
 }
 
 std::string Fields::path(std::string_view name) const {
@@ -82,7 +85,9 @@ std::string Fields::path(std::string_view name) const {
 void Fields::fail(Error error) {
   if (status_.ok()) status_ = std::move(error);
 }
-void Fields::fail(std::string_view name, std::string_view text) { fail(invalid(fmt::format("{}: {}", path(name), text))); }
+void Fields::fail(std::string_view name, std::string_view text) {
+  fail(invalid(fmt::format("{}: {}", path(name), text)));
+}
 
 const Json* Fields::get(std::string_view name) {
   known_.push_back(name);
@@ -146,7 +151,8 @@ bool Fields::strings(std::string_view name, std::vector<std::string>& out, size_
   if (v->is_string()) {
     list.push_back(v->get<std::string>());
   } else if (v->is_array()) {
-    if (v->size() > max_count) return fail(name, fmt::format("has {} items; at most {} are allowed.", v->size(), max_count)), false;
+    if (v->size() > max_count)
+      return fail(name, fmt::format("has {} items; at most {} are allowed.", v->size(), max_count)), false;
     for (const Json& item : *v) {
       if (!item.is_string()) return fail(name, fmt::format("must hold only strings, not {}.", kind_name(item))), false;
       list.push_back(item.get<std::string>());
@@ -163,7 +169,8 @@ bool Fields::ids(std::string_view name, std::vector<TokenId>& out, int64_t vocab
   if (!v) return false;
   auto list = parse_ids(*v, path(name), vocab_size);
   if (!list.ok()) return fail(list.error()), false;
-  if (list->size() > max_count) return fail(name, fmt::format("has {} items; at most {} are allowed.", list->size(), max_count)), false;
+  if (list->size() > max_count)
+    return fail(name, fmt::format("has {} items; at most {} are allowed.", list->size(), max_count)), false;
   out = *std::move(list);
   return true;
 }

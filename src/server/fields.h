@@ -1,4 +1,5 @@
-// Reading a JSON object from a client: types and ranges are checked, the first error is kept and names the field's path.
+// Reading a JSON object from a client: types and ranges are checked, the first error is kept and names the field's
+// path.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -20,8 +21,8 @@ struct Range {
   bool open_lo = false;
 };
 
-// Every reader leaves its target untouched, and returns false, when the field is absent or null, or when an error has been
-// recorded. So a parser reads all its fields in a row and asks status() once at the end.
+// Every reader leaves its target untouched, and returns false, when the field is absent or null, or when an error has
+// been recorded. So a parser reads all its fields in a row and asks status() once at the end.
 class Fields {
  public:
   // path: of the object itself, e.g. "messages[2]"; empty for the body.
@@ -36,11 +37,12 @@ class Fields {
   bool strings(std::string_view name, std::vector<std::string>& out, size_t max_count);  // one string or a list
   bool ids(std::string_view name, std::vector<TokenId>& out, int64_t vocab_size, size_t max_count);
 
-  // The field may not be set (null, false, empty lists and objects count as unset): the server would silently ignore it.
+  // The field may not be set (null, false, empty lists and objects count as unset): the server would silently ignore
+  // it.
   void refuse(std::string_view name, std::string_view why);
   void refuse(std::initializer_list<std::string_view> names, std::string_view why);
   void ignore(std::initializer_list<std::string_view> names);  // known, and without effect on the answer
-  void fail(std::string_view name, std::string_view text);  // record "path.name: text"
+  void fail(std::string_view name, std::string_view text);     // record "path.name: text"
   void fail(Error error);
 
   // After all reads. strict: any field that no reader asked for is an error. Otherwise only one that looks like a

@@ -14,7 +14,8 @@ asio::awaitable<bool> flush(Exchange& x, std::string& events) {
   co_return sent;
 }
 
-// Until every choice has ended; false when the client is gone or too slow. A failure before the first byte ends it early.
+// Until every choice has ended; false when the client is gone or too slow. A failure before the first byte ends it
+// early.
 asio::awaitable<bool> pump(Exchange& x, JobRun& run) {
   for (std::string events;;) {
     if (x.connection->gone() || run.overflowed()) co_return false;

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+
 #include <nlohmann/json.hpp>
 
 #include "server/active_requests.h"
@@ -14,7 +15,8 @@ namespace {
 TEST(Auth, ComparesBearerKeys) {
   EXPECT_TRUE(authorized("Bearer secret", "secret"));
   EXPECT_TRUE(authorized("bearer secret", "secret"));
-  for (const char* bad : {"", "Bearer", "Bearer ", "Bearer secre", "Bearer secrets", "Bearer secretsecret", "Basic secret", "secret", "Bearer  secret"})
+  for (const char* bad : {"", "Bearer", "Bearer ", "Bearer secre", "Bearer secrets", "Bearer secretsecret",
+                          "Basic secret", "secret", "Bearer  secret"})
     EXPECT_FALSE(authorized(bad, "secret")) << bad;
 }
 
@@ -42,7 +44,8 @@ TEST(HttpTypes, PercentDecode) {
 TEST(HttpTypes, ErrorEnvelopeHasBothForms) {
   const HttpResponse r = error_response(invalid("no"));
   EXPECT_EQ(r.status, 400);
-  EXPECT_EQ(Json::parse(r.body), Json::parse(R"({"object": "error", "message": "no", "type": "BadRequestError", "param": null, "code": 400,
+  EXPECT_EQ(Json::parse(r.body),
+            Json::parse(R"({"object": "error", "message": "no", "type": "BadRequestError", "param": null, "code": 400,
                                                  "error": {"message": "no", "type": "BadRequestError", "param": null, "code": 400}})"));
   EXPECT_EQ(error_response(unavailable("full")).status, 503);
 }

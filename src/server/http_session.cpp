@@ -1,11 +1,11 @@
 #include "server/http_session.h"
 
-#include <exception>
-#include <optional>
+#include <fmt/format.h>
 
 #include <boost/beast/http/error.hpp>
-#include <fmt/format.h>
+#include <exception>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,8 +27,8 @@ class Account {
  public:
   Account(Exchange& x, const Route* route) : x_(x), endpoint_(route ? route->path : "other"), start_(now_seconds()) {
     ++x_.app.busy;
-    const bool usual = x_.request.method == "GET" || x_.request.method == "POST" || x_.request.method == "PUT" || x_.request.method == "HEAD" ||
-                       x_.request.method == "OPTIONS";
+    const bool usual = x_.request.method == "GET" || x_.request.method == "POST" || x_.request.method == "PUT" ||
+                       x_.request.method == "HEAD" || x_.request.method == "OPTIONS";
     x_.app.metrics.http_begin(endpoint_, usual ? x_.request.method : "other");
   }
   ~Account() {
@@ -84,11 +84,13 @@ std::optional<HttpResponse> refuse(const Exchange& x, const Route* route) {
   const HttpRequest& r = x.request;
   const bool open = (route && route->open) || r.method == "OPTIONS";
   if (!app.config.api_key.empty() && !open && !authorized(r.authorization, app.config.api_key))
-    return error_response(401, "Unauthorized: send the server's API key as \"Authorization: Bearer KEY\".", {}, "invalid_api_key");
+    return error_response(401, "Unauthorized: send the server's API key as \"Authorization: Bearer KEY\".", {},
+                          "invalid_api_key");
   if (r.method == "OPTIONS" && !app.config.cors_origin.empty()) return preflight();
   if (!route) return error_response(404, fmt::format("There is nothing at {}.", r.path.substr(0, 256)));
   if (!allows(*route, r.method)) {
-    HttpResponse response = error_response(405, fmt::format("{} does not take {}; use {}.", route->path, r.method.substr(0, 32), route->methods));
+    HttpResponse response = error_response(
+        405, fmt::format("{} does not take {}; use {}.", route->path, r.method.substr(0, 32), route->methods));
     response.headers.emplace_back("Allow", std::string(route->methods));
     for (char& c : response.headers.back().second)
       if (c == ' ') c = ',';
@@ -101,9 +103,11 @@ std::optional<HttpResponse> refuse(const Exchange& x, const Route* route) {
 }
 
 HttpResponse refuse_bytes(const App& app, const error_code& ec) {
-  if (ec == http::error::header_limit) return error_response(431, fmt::format("The header is larger than {} bytes.", kMaxHeaderBytes));
+  if (ec == http::error::header_limit)
+    return error_response(431, fmt::format("The header is larger than {} bytes.", kMaxHeaderBytes));
   if (ec == http::error::body_limit || ec == http::error::buffer_overflow)
-    return error_response(413, fmt::format("The request body is larger than the limit of {} bytes.", app.config.max_body_bytes));
+    return error_response(
+        413, fmt::format("The request body is larger than the limit of {} bytes.", app.config.max_body_bytes));
   return error_response(400, fmt::format("Not an HTTP request: {}.", ec.message()));
 }
 
@@ -135,8 +139,10 @@ asio::awaitable<void> dispatch_json(Exchange& x, const Route& route) {
       response = error_response(parsed.error());
     }
   }
-  if (response) co_await respond(x, *std::move(response));
-  else co_await run_generation(x, *std::move(job));
+  if (response)
+    co_await respond(x, *std::move(response));
+  else
+    co_await run_generation(x, *std::move(job));
 }
 
 asio::awaitable<void> dispatch(Exchange& x, const Route& route) {
@@ -174,7 +180,8 @@ asio::awaitable<void> serve_body(Exchange& x, Connection::Parser& parser, const 
   if (refusal) co_return co_await respond(x, *std::move(refusal));
   if (has_body) {
     const auto expect = parser.get()[http::field::expect];
-    if (!expect.empty() && !x.http_1_0) co_await x.connection->write("HTTP/1.1 100 Continue\r\n\r\n", x.app.config.write_timeout_seconds);
+    if (!expect.empty() && !x.http_1_0)
+      co_await x.connection->write("HTTP/1.1 100 Continue\r\n\r\n", x.app.config.write_timeout_seconds);
     const error_code ec = co_await x.connection->read_body(parser, x.app.config.body_timeout_seconds);
     if (ec) {
       x.keep_alive = false;

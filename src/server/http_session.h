@@ -1,8 +1,7 @@
 // The life of a connection: request after request until one side ends it.
 #pragma once
-#include <memory>
-
 #include <boost/asio/awaitable.hpp>
+#include <memory>
 
 #include "server/connection.h"
 

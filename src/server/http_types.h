@@ -26,7 +26,8 @@ struct HttpResponse {
 
 HttpResponse json_response(const Json& json, int status = 200);
 HttpResponse text_response(std::string text, int status = 200);
-HttpResponse error_response(int status, std::string_view message, std::string_view param = {}, std::string_view code = {});
+HttpResponse error_response(int status, std::string_view message, std::string_view param = {},
+                            std::string_view code = {});
 HttpResponse error_response(const Error& error);
 std::string_view reason_phrase(int status);
 

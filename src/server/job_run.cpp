@@ -22,7 +22,8 @@ size_t count_choices(const TextJob& job) {
 JobRun::JobRun(App& app, std::shared_ptr<Connection> connection, TextJob job)
     : app_(app),
       job_(std::move(job)),
-      mailbox_(app.mailboxes->open(std::move(connection), std::max(kMaxPendingEvents, kMaxPendingPerChoice * count_choices(job_)))) {}
+      mailbox_(app.mailboxes->open(std::move(connection),
+                                   std::max(kMaxPendingEvents, kMaxPendingPerChoice * count_choices(job_)))) {}
 
 JobRun::~JobRun() {
   app_.mailboxes->close(mailbox_);
@@ -32,8 +33,8 @@ JobRun::~JobRun() {
     leave_engine(slots_[i]);
     const Choice& c = choices_[i];
     if (!c.done())
-      app_.metrics.finished(now_seconds() - slots_[i].submitted, static_cast<int>(slots_[i].prompt->prompt.size()), c.cached_tokens(),
-                            static_cast<int>(c.tokens().size()), /*aborted=*/true);
+      app_.metrics.finished(now_seconds() - slots_[i].submitted, static_cast<int>(slots_[i].prompt->prompt.size()),
+                            c.cached_tokens(), static_cast<int>(c.tokens().size()), /*aborted=*/true);
   }
 }
 
@@ -89,8 +90,10 @@ void JobRun::take(Mailbox::Item item, std::vector<bool>& touched) {
 
 void JobRun::measure(Slot& slot, const Mailbox::Item& item) {
   if (item.event.token < 0) return;
-  if (slot.last_token == 0) app_.metrics.first_token(item.seconds - slot.submitted);
-  else app_.metrics.next_token(item.seconds - slot.last_token);
+  if (slot.last_token == 0)
+    app_.metrics.first_token(item.seconds - slot.submitted);
+  else
+    app_.metrics.next_token(item.seconds - slot.last_token);
   slot.last_token = item.seconds;
 }
 
@@ -99,8 +102,8 @@ void JobRun::finish(size_t i, double seconds) {
   --running_;
   if (c.ending().reason == Finish::kError && !error_) error_ = c.ending().error;
   const bool aborted = c.ending().reason == Finish::kAbort || c.ending().reason == Finish::kError;
-  app_.metrics.finished(seconds - slots_[i].submitted, static_cast<int>(slots_[i].prompt->prompt.size()), c.cached_tokens(),
-                        static_cast<int>(c.tokens().size()), aborted);
+  app_.metrics.finished(seconds - slots_[i].submitted, static_cast<int>(slots_[i].prompt->prompt.size()),
+                        c.cached_tokens(), static_cast<int>(c.tokens().size()), aborted);
 }
 
 void JobRun::leave_engine(Slot& slot) {

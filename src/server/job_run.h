@@ -21,7 +21,8 @@ class JobRun {
   // All or nothing: kInvalid when a prompt does not fit, kUnavailable when the queue is full.
   Status submit();
 
-  // Takes the events that have come. Streaming jobs append the server-sent events they make to out, the last ones included.
+  // Takes the events that have come. Streaming jobs append the server-sent events they make to out, the last ones
+  // included.
   void advance(std::string& out);
   bool done() const { return running_ == 0; }
   bool overflowed() const { return mailbox_->overflowed(); }

@@ -1,9 +1,9 @@
 #include "server/json_body.h"
 
-#include <vector>
-
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
+#include <vector>
 
 namespace xylem {
 namespace {
@@ -16,8 +16,10 @@ Status check_limits(std::string_view text, const JsonLimits& limits) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
       continue;
     }
     if (c == '"') {

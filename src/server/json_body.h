@@ -1,9 +1,8 @@
 // Request bodies: JSON from strangers, bounded before anything is built of it.
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
 
@@ -11,8 +10,8 @@ namespace xylem {
 
 using Json = nlohmann::ordered_json;  // document order matters to chat templates
 
-// The limits keep hostile bodies from costing more than their bytes: deep nesting (recursion when dumping), objects of very
-// many members (lookup in document order is linear) and very many tiny values (16 bytes and an allocation each).
+// The limits keep hostile bodies from costing more than their bytes: deep nesting (recursion when dumping), objects of
+// very many members (lookup in document order is linear) and very many tiny values (16 bytes and an allocation each).
 struct JsonLimits {
   int depth = 64;
   int members = 4096;

@@ -1,9 +1,9 @@
 #include "server/json_body.h"
 
-#include <random>
-
 #include <gtest/gtest.h>
+
 #include <nlohmann/json.hpp>
+#include <random>
 
 namespace xylem {
 namespace {
@@ -15,7 +15,8 @@ TEST(JsonBody, KeepsDocumentOrder) {
 }
 
 TEST(JsonBody, RefusesWhatIsNotJson) {
-  for (const char* text : {"", "  \n", "{", "{]", "nul", "{\"a\":}", "[1,]", "\"\xff\"", "{\"a\":1} x", "1e999", "\"\\ud800\"", "\x00"})
+  for (const char* text :
+       {"", "  \n", "{", "{]", "nul", "{\"a\":}", "[1,]", "\"\xff\"", "{\"a\":1} x", "1e999", "\"\\ud800\"", "\x00"})
     EXPECT_FALSE(parse_body(text).ok()) << text;
 }
 

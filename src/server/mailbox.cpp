@@ -6,13 +6,16 @@
 
 namespace xylem {
 
-Mailbox::Mailbox(std::shared_ptr<Connection> owner, size_t max_items) : owner_(std::move(owner)), executor_(owner_->executor()), max_items_(max_items) {}
+Mailbox::Mailbox(std::shared_ptr<Connection> owner, size_t max_items)
+    : owner_(std::move(owner)), executor_(owner_->executor()), max_items_(max_items) {}
 
 void Mailbox::on_event(EngineEvent event) {
   std::lock_guard lock(mu_);
   if (!owner_) return;
-  if (items_.size() < max_items_) items_.push_back({std::move(event), now_seconds()});
-  else overflowed_ = true;
+  if (items_.size() < max_items_)
+    items_.push_back({std::move(event), now_seconds()});
+  else
+    overflowed_ = true;
   if (notified_) return;
   notified_ = true;
   // Under the lock: close() may then destroy the executor without a race.

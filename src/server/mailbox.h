@@ -1,12 +1,11 @@
 // The events of one HTTP request's generations, on their way from the engine thread to the connection's strand.
 #pragma once
+#include <boost/asio/any_io_executor.hpp>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <vector>
-
-#include <boost/asio/any_io_executor.hpp>
 
 #include "runtime/engine.h"
 #include "server/connection.h"
@@ -27,11 +26,11 @@ class Mailbox : public EventSink {
   void on_event(EngineEvent event) override;  // engine thread: one lock, and a post when the owner may be asleep
   void drain(std::vector<Item>& out);         // strand; out is cleared first
   bool overflowed() const;
-  void close();                               // strand, or after the io_context has stopped running
+  void close();  // strand, or after the io_context has stopped running
 
  private:
   mutable std::mutex mu_;
-  std::shared_ptr<Connection> owner_;         // null once closed
+  std::shared_ptr<Connection> owner_;  // null once closed
   std::optional<asio::any_io_executor> executor_;
   std::vector<Item> items_;
   const size_t max_items_;

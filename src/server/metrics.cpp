@@ -11,13 +11,15 @@ namespace {
 
 using prometheus::Histogram;
 
-const Histogram::BucketBoundaries kFirstToken = {0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  2,  4,
+const Histogram::BucketBoundaries kFirstToken = {0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,   2,  4,
                                                  6,    8,     10,   20,  40,  60,  80,  100, 200, 400};
-const Histogram::BucketBoundaries kInterToken = {0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.025, 0.030, 0.035, 0.040,
-                                                 0.060, 0.080, 0.1,   0.2,   0.4,   0.6,   0.8,   1,     2,     4,     8};
+const Histogram::BucketBoundaries kInterToken = {0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.025,
+                                                 0.030, 0.035, 0.040, 0.060, 0.080, 0.1,   0.2,   0.4,
+                                                 0.6,   0.8,   1,     2,     4,     8};
 const Histogram::BucketBoundaries kEndToEnd = {0.1, 0.2, 0.4, 0.6, 0.8, 1,   2,   4,   6,    8,    10,
                                                20,  40,  60,  80,  100, 200, 400, 600, 1200, 1800, 2400};
-const Histogram::BucketBoundaries kTokens = {1, 8, 32, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144};
+const Histogram::BucketBoundaries kTokens = {1,    8,    32,    128,   256,   512,    1024,  2048,
+                                             4096, 8192, 16384, 32768, 65536, 131072, 262144};
 
 }  // namespace
 
@@ -40,29 +42,35 @@ struct Metrics::Impl {
   const std::map<std::string, std::string> labels;
   prometheus::Registry registry;
 
-  prometheus::Family<prometheus::Counter>& http_requests = counters("xylem:http_requests_total", "HTTP requests by endpoint and method.");
-  prometheus::Family<prometheus::Counter>& http_responses = counters("xylem:http_responses_total", "HTTP responses by endpoint and status.");
+  prometheus::Family<prometheus::Counter>& http_requests =
+      counters("xylem:http_requests_total", "HTTP requests by endpoint and method.");
+  prometheus::Family<prometheus::Counter>& http_responses =
+      counters("xylem:http_responses_total", "HTTP responses by endpoint and status.");
   prometheus::Gauge& http_active = gauge("xylem:http_requests_active", "HTTP requests being handled.");
 
   Histogram& ttft = histogram("xylem:time_to_first_token_seconds", "Time to the first token.", kFirstToken);
   Histogram& itl = histogram("xylem:inter_token_latency_seconds", "Time between two tokens of a request.", kInterToken);
   Histogram& e2e = histogram("xylem:e2e_request_latency_seconds", "Time to the last token.", kEndToEnd);
   Histogram& prompt_histogram = histogram("xylem:prompt_tokens_histogram", "Prompt tokens of a request.", kTokens);
-  Histogram& generation_histogram = histogram("xylem:generation_tokens_histogram", "Generated tokens of a request.", kTokens);
+  Histogram& generation_histogram =
+      histogram("xylem:generation_tokens_histogram", "Generated tokens of a request.", kTokens);
   prometheus::Counter& prompt_tokens = counter("xylem:prompt_tokens_total", "Prompt tokens.");
   prometheus::Counter& generation_tokens = counter("xylem:generation_tokens_total", "Generated tokens.");
-  prometheus::Counter& cached_tokens = counter("xylem:cached_tokens_total", "Prompt tokens taken from the prefix cache.");
+  prometheus::Counter& cached_tokens =
+      counter("xylem:cached_tokens_total", "Prompt tokens taken from the prefix cache.");
   prometheus::Counter& requests = counter("xylem:num_requests_total", "Generation requests finished.");
   prometheus::Counter& aborted = counter("xylem:num_aborted_requests_total", "Generation requests aborted.");
 
   prometheus::Gauge& running = gauge("xylem:num_running_reqs", "Requests running.");
   prometheus::Gauge& queued = gauge("xylem:num_queue_reqs", "Requests waiting.");
   prometheus::Gauge& used_tokens = gauge("xylem:num_used_tokens", "Tokens held in the KV cache by running requests.");
-  prometheus::Gauge& evictable = gauge("xylem:kv_evictable_tokens", "Tokens kept in the KV cache for later prefix hits.");
+  prometheus::Gauge& evictable =
+      gauge("xylem:kv_evictable_tokens", "Tokens kept in the KV cache for later prefix hits.");
   prometheus::Gauge& max_tokens = gauge("xylem:max_total_num_tokens", "Capacity of the KV cache in tokens.");
   prometheus::Gauge& token_usage = gauge("xylem:token_usage", "Used part of the KV cache, 0 to 1.");
   prometheus::Gauge& throughput = gauge("xylem:gen_throughput", "Generated tokens per second over the last seconds.");
-  prometheus::Gauge& hit_rate = gauge("xylem:cache_hit_rate", "Part of all prompt tokens that came from the prefix cache.");
+  prometheus::Gauge& hit_rate =
+      gauge("xylem:cache_hit_rate", "Part of all prompt tokens that came from the prefix cache.");
   prometheus::Gauge& context_len = gauge("xylem:context_len", "Context length of the model in tokens.");
   prometheus::Gauge& page_size = gauge("xylem:page_size", "Tokens per page of the KV cache.");
   prometheus::Gauge& retracted = gauge("xylem:num_retracted_requests_total", "Preemptions since the start.");
@@ -102,9 +110,13 @@ std::string Metrics::render(const EngineInfo& info, const EngineStats& stats) {
   m.used_tokens.Set(static_cast<double>(stats.used_tokens));
   m.evictable.Set(static_cast<double>(stats.cached_tokens_evictable));
   m.max_tokens.Set(static_cast<double>(info.max_total_tokens));
-  m.token_usage.Set(info.max_total_tokens > 0 ? static_cast<double>(stats.used_tokens) / static_cast<double>(info.max_total_tokens) : 0);
+  m.token_usage.Set(info.max_total_tokens > 0
+                        ? static_cast<double>(stats.used_tokens) / static_cast<double>(info.max_total_tokens)
+                        : 0);
   m.throughput.Set(stats.gen_throughput);
-  m.hit_rate.Set(stats.prompt_tokens > 0 ? static_cast<double>(stats.cached_prompt_tokens) / static_cast<double>(stats.prompt_tokens) : 0);
+  m.hit_rate.Set(stats.prompt_tokens > 0
+                     ? static_cast<double>(stats.cached_prompt_tokens) / static_cast<double>(stats.prompt_tokens)
+                     : 0);
   m.context_len.Set(static_cast<double>(info.context_length));
   m.page_size.Set(info.page_size);
   m.retracted.Set(static_cast<double>(stats.preemptions));

@@ -1,12 +1,12 @@
 #include "server/model_context.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "server/json_body.h"
 
@@ -81,7 +81,11 @@ bool probe_template_takes_parts(const ChatTemplate& chat_template) {
   const std::string marker = "xylemprobe";
   Json part = {{"type", "text"}, {"text", marker}};
   Json message = {{"role", "user"}, {"content", Json::array({part})}};
-  Json vars = {{"messages", Json::array({message})}, {"tools", nullptr}, {"add_generation_prompt", true}, {"bos_token", ""}, {"eos_token", ""}};
+  Json vars = {{"messages", Json::array({message})},
+               {"tools", nullptr},
+               {"add_generation_prompt", true},
+               {"bos_token", ""},
+               {"eos_token", ""}};
   const auto text = chat_template.render(vars, std::tm{.tm_mday = 1, .tm_year = 100});
   // A template that does not know parts fails, drops them, or prints the list itself.
   return text.ok() && text->find(marker) != std::string::npos && text->find("'type'") == std::string::npos &&

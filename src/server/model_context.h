@@ -1,4 +1,5 @@
-// What the HTTP side needs of a checkpoint besides its weights: text <-> ids, the chat template, defaults and end tokens.
+// What the HTTP side needs of a checkpoint besides its weights: text <-> ids, the chat template, defaults and end
+// tokens.
 #pragma once
 #include <memory>
 #include <optional>
@@ -24,12 +25,13 @@ struct ModelContext {
   std::shared_ptr<const ChatTemplate> chat_template;  // null: chat requests are refused with a 400 that says so
   bool template_takes_parts = false;                  // renders content given as a list of parts; else parts are joined
   GenerationDefaults defaults;
-  std::vector<TokenId> eos_ids;                       // generation_config.json, else config.json, else the tokenizer's
-  std::vector<TokenId> suppress_ids;                  // never sampled (generation_config.json)
+  std::vector<TokenId> eos_ids;       // generation_config.json, else config.json, else the tokenizer's
+  std::vector<TokenId> suppress_ids;  // never sampled (generation_config.json)
   std::string model_path;
 };
 
-// folder: a checkpoint. chat_template_file: a Jinja file used in place of the folder's own template; empty = the folder's.
+// folder: a checkpoint. chat_template_file: a Jinja file used in place of the folder's own template; empty = the
+// folder's.
 Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file = "");
 
 // Whether the template itself handles content given as [{"type": "text", "text": ...}] (found by rendering a probe).

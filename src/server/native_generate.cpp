@@ -132,7 +132,9 @@ Result<std::vector<std::vector<TokenId>>> read_prompts(const App& app, Fields& f
   const Json& given = text ? *text : *ids;
   const std::string name = text ? "text" : "input_ids";
   batch = given.is_array() && !given.empty() && (text || given[0].is_array());
-  if (text && !batch && !given.is_string()) return invalid(fmt::format("text: must be a string or a list of strings, not empty."));
+  if (text && !batch && !given.is_string())
+    return invalid(fmt::format("text: must be a string or a list of strings, not empty."));
+  if (batch) TRY_VOID(check_prompt_count(given.size(), name));
   std::vector<std::vector<TokenId>> prompts;
   for (size_t i = 0; i < (batch ? given.size() : 1); ++i) {
     const Json& item = batch ? given[i] : given;
@@ -149,18 +151,22 @@ Result<std::vector<std::vector<TokenId>>> read_prompts(const App& app, Fields& f
 // The fields of prompt i, where the body gives a list with one value for each prompt.
 Result<Json> fields_of_prompt(const Json& body, size_t i, size_t count, bool batch) {
   Json out = Json::object();
-  for (const char* name : {"sampling_params", "rid", "return_logprob", "logprob_start_len", "top_logprobs_num", "token_ids_logprob"}) {
+  for (const char* name :
+       {"sampling_params", "rid", "return_logprob", "logprob_start_len", "top_logprobs_num", "token_ids_logprob"}) {
     const auto it = body.find(name);
     if (it == body.end()) continue;
     const bool ids = std::string_view(name) == "token_ids_logprob";  // a plain list of ids is one value
-    const bool list = batch && it->is_array() && (!ids || (!it->empty() && ((*it)[0].is_array() || (*it)[0].is_null())));
-    if (list && it->size() != count) return invalid(fmt::format("{}: has {} items for {} prompts.", name, it->size(), count));
+    const bool list =
+        batch && it->is_array() && (!ids || (!it->empty() && ((*it)[0].is_array() || (*it)[0].is_null())));
+    if (list && it->size() != count)
+      return invalid(fmt::format("{}: has {} items for {} prompts.", name, it->size(), count));
     out[name] = list ? (*it)[i] : *it;
   }
   return out;
 }
 
-Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<TokenId> prompt, const std::string& suffix) {
+Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<TokenId> prompt,
+                                  const std::string& suffix) {
   PromptJob p;
   const int size = static_cast<int>(prompt.size());
   Fields fields(json, "");
@@ -179,8 +185,10 @@ Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<
   refuse_unbuilt(inner);
   inner.check_unknown(/*strict=*/true);
   if (auto s = inner.status(); !s.ok()) fields.fail(s.error());
-  if (!fields.string("rid", p.rid)) p.rid = random_id();
-  else p.rid += suffix;
+  if (!fields.string("rid", p.rid))
+    p.rid = random_id();
+  else
+    p.rid += suffix;
   if (p.rid.empty() || p.rid.size() > 256) fields.fail("rid", "must have 1 to 256 bytes.");
   fields.boolean("return_logprob", p.logprobs.output);
   int start = -1;
@@ -188,8 +196,10 @@ Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<
   fields.integer("top_logprobs_num", p.logprobs.top, 0, 128);
   fields.ids("token_ids_logprob", p.logprobs.ids, app.engine.info().vocab_size, 1024);
   TRY_VOID(fields.status());
-  if (p.logprobs.output) p.logprobs.prompt_from = start;
-  else p.logprobs = {};
+  if (p.logprobs.output)
+    p.logprobs.prompt_from = start;
+  else
+    p.logprobs = {};
   p.prompt = std::move(prompt);
   return p;
 }
@@ -206,8 +216,8 @@ Result<TextJob> parse_generate(const App& app, const Json& body) {
   fields.refuse({"background", "return_prompt_token_ids", "max_thinking_tokens"}, "is not supported.");
   read_scheduling(fields, job, app.hash_seed);
   refuse_unbuilt(fields);
-  fields.ignore({"text", "input_ids", "sampling_params", "rid", "return_logprob", "logprob_start_len", "top_logprobs_num",
-                 "token_ids_logprob", "model", "return_entropy", "conversation_id", "modalities"});
+  fields.ignore({"text", "input_ids", "sampling_params", "rid", "return_logprob", "logprob_start_len",
+                 "top_logprobs_num", "token_ids_logprob", "model", "return_entropy", "conversation_id", "modalities"});
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
   TRY(auto prompts, read_prompts(app, fields, batch));
@@ -216,7 +226,8 @@ Result<TextJob> parse_generate(const App& app, const Json& body) {
     TRY(const Json json, fields_of_prompt(body, i, prompts.size(), batch));
     const bool shared_rid = batch && body.contains("rid") && body["rid"].is_string();
     TRY(PromptJob p, read_prompt_job(app, json, std::move(prompts[i]), shared_rid ? fmt::format("_{}", i) : ""));
-    if (!job.prompts.empty() && p.options.n != job.prompts[0].options.n) return invalid("sampling_params: n must be the same for all prompts.");
+    if (!job.prompts.empty() && p.options.n != job.prompts[0].options.n)
+      return invalid("sampling_params: n must be the same for all prompts.");
     sources.push_back({p.rid, p.prompt, p.logprobs});
     job.prompts.push_back(std::move(p));
   }

@@ -17,7 +17,8 @@ Json entry(const Tokenizer& tokenizer, TokenId id, float logprob) {
 
 class ChatFormatter : public Formatter {
  public:
-  ChatFormatter(WireContext context, bool logprobs) : context_(std::move(context)), logprobs_(logprobs), sent_(context_.n) {}
+  ChatFormatter(WireContext context, bool logprobs)
+      : context_(std::move(context)), logprobs_(logprobs), sent_(context_.n) {}
 
   void stream(size_t i, const Choice& choice, std::string& out) override {
     Position& at = sent_[i];
@@ -27,8 +28,10 @@ class ChatFormatter : public Formatter {
       chunk(i, choice, {{"content", choice.text().substr(at.text)}}, logprobs_json(choice, at.logprobs), false, out);
       at = {true, choice.text().size(), choice.logprobs().size()};
     }
-    if (choice.ending().reason == Finish::kError) out += sse_event(sse_error(choice.ending().error));
-    else if (choice.done()) chunk(i, choice, Json::object(), nullptr, true, out);
+    if (choice.ending().reason == Finish::kError)
+      out += sse_event(sse_error(choice.ending().error));
+    else if (choice.done())
+      chunk(i, choice, Json::object(), nullptr, true, out);
   }
 
   void stream_end(const std::vector<Choice>& choices, std::string& out) override {
@@ -44,11 +47,13 @@ class ChatFormatter : public Formatter {
     data["choices"] = Json::array();
     for (size_t i = 0; i < choices.size(); ++i) {
       const Choice& c = choices[i];
-      data["choices"].push_back({{"index", i},
-                                 {"message", {{"role", "assistant"}, {"content", c.text()}, {"reasoning_content", nullptr}, {"tool_calls", nullptr}}},
-                                 {"logprobs", logprobs_json(c, 0)},
-                                 {"finish_reason", finish_reason(c.ending())},
-                                 {"matched_stop", matched_stop(c.ending())}});
+      data["choices"].push_back(
+          {{"index", i},
+           {"message",
+            {{"role", "assistant"}, {"content", c.text()}, {"reasoning_content", nullptr}, {"tool_calls", nullptr}}},
+           {"logprobs", logprobs_json(c, 0)},
+           {"finish_reason", finish_reason(c.ending())},
+           {"matched_stop", matched_stop(c.ending())}});
     }
     data["usage"] = usage(context_, choices);
     data["metadata"] = {{"weight_version", "default"}};
@@ -107,7 +112,8 @@ Result<TextJob> parse_chat(const App& app, const Json& body) {
   Fields fields(body, "");
   TextJob job;
   PromptJob prompt;
-  const bool newer = body.is_object() && body.contains("max_completion_tokens") && !body["max_completion_tokens"].is_null();
+  const bool newer =
+      body.is_object() && body.contains("max_completion_tokens") && !body["max_completion_tokens"].is_null();
   fields.ignore({"max_tokens", "max_completion_tokens"});
   prompt.options = read_sampling(app, fields,
                                  {.max_tokens = newer ? "max_completion_tokens" : "max_tokens",
@@ -125,8 +131,8 @@ Result<TextJob> parse_chat(const App& app, const Json& body) {
   if (const Json* modalities = fields.get("modalities"); modalities && *modalities != Json::array({"text"}))
     fields.fail("modalities", "only [\"text\"] is supported.");
   const bool given_ids = fields.ids("input_ids", prompt.prompt, app.engine.info().vocab_size, SIZE_MAX);
-  fields.ignore({"messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort", "continue_final_message",
-                 "add_generation_prompt"});
+  fields.ignore({"messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort",
+                 "continue_final_message", "add_generation_prompt"});
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
   if (!given_ids) {

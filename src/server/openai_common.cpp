@@ -22,8 +22,10 @@ void read_response_format(Fields& fields) {
   if (!format) return;
   Fields inner(*format, "response_format");
   std::string type;
-  if (!inner.string("type", type)) inner.fail("type", "is missing.");
-  else if (type != "text") inner.fail("type", "only \"text\" is supported yet.");
+  if (!inner.string("type", type))
+    inner.fail("type", "is missing.");
+  else if (type != "text")
+    inner.fail("type", "only \"text\" is supported yet.");
   if (auto s = inner.status(); !s.ok()) fields.fail(s.error());
 }
 
@@ -40,9 +42,10 @@ OpenAiCommon read_openai_common(const App& app, Fields& fields, TextJob& job, st
   read_scheduling(fields, job, app.hash_seed);
   read_response_format(fields);
   refuse_unbuilt(fields);
-  fields.refuse({"return_token_ids", "return_prompt_token_ids", "return_meta_info"}, "is not supported; /generate returns ids and meta_info.");
-  fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-                 "return_cached_tokens_details", "return_spec_tokens_details"});
+  fields.refuse({"return_token_ids", "return_prompt_token_ids", "return_meta_info"},
+                "is not supported; /generate returns ids and meta_info.");
+  fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+                 "prompt_cache_retention", "return_cached_tokens_details", "return_spec_tokens_details"});
   common.context.id = common.rid;
   common.context.created = unix_seconds();
   common.context.model = app.model_name;

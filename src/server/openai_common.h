@@ -12,7 +12,8 @@ struct OpenAiCommon {
   WireContext context;  // without n and prompt_tokens
 };
 
-// model, stream, stream_options, rid, scheduling, response_format; refuses what is not built. Errors are recorded in fields.
+// model, stream, stream_options, rid, scheduling, response_format; refuses what is not built. Errors are recorded in
+// fields.
 OpenAiCommon read_openai_common(const App& app, Fields& fields, TextJob& job, std::string_view id_prefix);
 
 }  // namespace xylem

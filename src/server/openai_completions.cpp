@@ -18,7 +18,11 @@ struct Prompt {
 class CompletionsFormatter : public Formatter {
  public:
   CompletionsFormatter(WireContext context, std::vector<Prompt> prompts, bool echo, bool logprobs)
-      : context_(std::move(context)), prompts_(std::move(prompts)), echo_(echo), logprobs_(logprobs), sent_(prompts_.size() * context_.n) {}
+      : context_(std::move(context)),
+        prompts_(std::move(prompts)),
+        echo_(echo),
+        logprobs_(logprobs),
+        sent_(prompts_.size() * context_.n) {}
 
   void stream(size_t i, const Choice& choice, std::string& out) override {
     Position& at = sent_[i];
@@ -66,7 +70,8 @@ class CompletionsFormatter : public Formatter {
   };
 
   Json head() const {
-    return {{"id", context_.id}, {"object", "text_completion"}, {"created", context_.created}, {"model", context_.model}};
+    return {
+        {"id", context_.id}, {"object", "text_completion"}, {"created", context_.created}, {"model", context_.model}};
   }
 
   static Json item(size_t i, const Choice& choice, const std::string& text, Json logprobs) {
@@ -89,19 +94,25 @@ class CompletionsFormatter : public Formatter {
   void add_token(Json& out, const TokenLogprob& p, size_t& offset) const {
     Json top = Json::object();
     for (const auto& [id, logprob] : p.top)
-      if (const std::string text = token_text(*context_.tokenizer, id); !top.contains(text)) top[text] = finite_logprob(logprob);
+      if (const std::string text = token_text(*context_.tokenizer, id); !top.contains(text))
+        top[text] = finite_logprob(logprob);
     add_token(out, p.token, finite_logprob(p.logprob), std::move(top), offset);
   }
 
   // What is new since `at`, the echoed prompt first; null when not asked for.
   Json take_logprobs(size_t i, const Choice& choice, Position& at) const {
     if (!logprobs_) return nullptr;
-    Json out = {{"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"top_logprobs", Json::array()}, {"text_offset", Json::array()}};
+    Json out = {{"tokens", Json::array()},
+                {"token_logprobs", Json::array()},
+                {"top_logprobs", Json::array()},
+                {"text_offset", Json::array()}};
     if (echo_ && !at.started) {
-      add_token(out, prompts_[i / context_.n].ids.front(), nullptr, nullptr, at.offset);  // nothing predicts the first token
+      add_token(out, prompts_[i / context_.n].ids.front(), nullptr, nullptr,
+                at.offset);  // nothing predicts the first token
       for (const TokenLogprob& p : choice.prompt_logprobs()) add_token(out, p, at.offset);
     }
-    for (; at.logprobs < choice.logprobs().size(); ++at.logprobs) add_token(out, choice.logprobs()[at.logprobs], at.offset);
+    for (; at.logprobs < choice.logprobs().size(); ++at.logprobs)
+      add_token(out, choice.logprobs()[at.logprobs], at.offset);
     return out;
   }
 
@@ -135,7 +146,10 @@ Result<std::vector<Prompt>> read_prompts(const App& app, const Json& prompt) {
     return prompts;
   }
   if (!prompt.is_array() || prompt.empty())
-    return invalid("prompt: must be a string, a list of strings, a list of token ids, or a list of lists of token ids; not empty.");
+    return invalid(
+        "prompt: must be a string, a list of strings, a list of token ids, or a list of lists of token ids; not "
+        "empty.");
+  TRY_VOID(check_prompt_count(prompt.size(), "prompt"));
   for (const Json& item : prompt) {
     const std::string path = fmt::format("prompt[{}]", prompts.size());
     TRY(Prompt p, item.is_array() ? ids_prompt(app, item, path) : text_prompt(app, item, path));
@@ -185,7 +199,8 @@ Result<TextJob> parse_completions(const App& app, const Json& body) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].ids.empty()) return invalid("prompt: has no tokens. Send at least one.");
     context.prompt_tokens.push_back(static_cast<int>(prompts[i].ids.size()));
-    job.prompts.push_back({prompts[i].ids, prompts.size() == 1 ? common.rid : fmt::format("{}_{}", common.rid, i), options, logprobs});
+    job.prompts.push_back(
+        {prompts[i].ids, prompts.size() == 1 ? common.rid : fmt::format("{}_{}", common.rid, i), options, logprobs});
   }
   job.formatter = std::make_unique<CompletionsFormatter>(std::move(context), std::move(prompts), echo, logprobs.output);
   return job;

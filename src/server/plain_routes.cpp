@@ -1,6 +1,7 @@
 #include "server/plain_routes.h"
 
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "server/app.h"
@@ -12,21 +13,28 @@ namespace {
 constexpr const char* kVersion = "0.1.0";
 
 Json model_card(const App& app) {
-  return {{"id", app.model_name},         {"object", "model"},
-          {"created", app.started_unix},  {"owned_by", "xylem"},
-          {"root", app.model.model_path}, {"parent", nullptr},
+  return {{"id", app.model_name},
+          {"object", "model"},
+          {"created", app.started_unix},
+          {"owned_by", "xylem"},
+          {"root", app.model.model_path},
+          {"parent", nullptr},
           {"max_model_len", app.engine.info().context_length}};
 }
 
 Json load_json(const EngineInfo& info, const EngineStats& s) {
-  return {{"dp_rank", 0},
-          {"num_running_reqs", s.running},
-          {"num_waiting_reqs", s.queued},
-          {"num_used_tokens", s.used_tokens},
-          {"max_total_num_tokens", info.max_total_tokens},
-          {"token_usage", info.max_total_tokens > 0 ? static_cast<double>(s.used_tokens) / static_cast<double>(info.max_total_tokens) : 0.0},
-          {"gen_throughput", s.gen_throughput},
-          {"cache_hit_rate", s.prompt_tokens > 0 ? static_cast<double>(s.cached_prompt_tokens) / static_cast<double>(s.prompt_tokens) : 0.0}};
+  return {
+      {"dp_rank", 0},
+      {"num_running_reqs", s.running},
+      {"num_waiting_reqs", s.queued},
+      {"num_used_tokens", s.used_tokens},
+      {"max_total_num_tokens", info.max_total_tokens},
+      {"token_usage", info.max_total_tokens > 0
+                          ? static_cast<double>(s.used_tokens) / static_cast<double>(info.max_total_tokens)
+                          : 0.0},
+      {"gen_throughput", s.gen_throughput},
+      {"cache_hit_rate",
+       s.prompt_tokens > 0 ? static_cast<double>(s.cached_prompt_tokens) / static_cast<double>(s.prompt_tokens) : 0.0}};
 }
 
 Json internal_state(const EngineInfo& info, const EngineStats& s) {
@@ -56,13 +64,15 @@ HttpResponse list_models(App& app, const HttpRequest&) {
 HttpResponse show_model(App& app, const HttpRequest& request) {
   const std::string name = request.path.substr(std::string_view("/v1/models/").size());
   if (name == app.model_name) return json_response(model_card(app));
-  return error_response(404, fmt::format("The model '{}' does not exist; this server has '{}'.", name.substr(0, 256), app.model_name), "model",
-                        "model_not_found");
+  return error_response(
+      404, fmt::format("The model '{}' does not exist; this server has '{}'.", name.substr(0, 256), app.model_name),
+      "model", "model_not_found");
 }
 
 HttpResponse show_metrics(App& app, const HttpRequest&) {
   if (!app.config.enable_metrics) return error_response(404, "Metrics are off on this server.");
-  return {.body = app.metrics.render(app.engine.info(), app.engine.stats()), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+  return {.body = app.metrics.render(app.engine.info(), app.engine.stats()),
+          .content_type = "text/plain; version=0.0.4; charset=utf-8"};
 }
 
 HttpResponse server_info(App& app, const HttpRequest&) {

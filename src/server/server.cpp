@@ -1,10 +1,9 @@
 #include "server/server.h"
 
-#include <algorithm>
-#include <csignal>
-#include <thread>
-#include <vector>
+#include <fmt/format.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -12,8 +11,9 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <fmt/format.h>
-#include <sys/resource.h>
+#include <csignal>
+#include <thread>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,7 +28,8 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr auto kAcceptPause = std::chrono::milliseconds(50);  // out of file descriptors: some come back when clients leave
+constexpr auto kAcceptPause =
+    std::chrono::milliseconds(50);  // out of file descriptors: some come back when clients leave
 constexpr auto kDrainPoll = std::chrono::milliseconds(20);
 constexpr double kCancelGraceSeconds = 5;
 constexpr int kBacklog = 4096;
@@ -46,9 +47,11 @@ int default_threads() { return std::clamp(static_cast<int>(std::thread::hardware
 Status check_config(const ServerConfig& c) {
   if (c.port < 0 || c.port > 65535) return invalid(fmt::format("The port must be from 0 to 65535, but is {}.", c.port));
   if (c.sampling_defaults != "model" && c.sampling_defaults != "openai")
-    return invalid(fmt::format("The sampling defaults must be \"model\" or \"openai\", but are \"{}\".", c.sampling_defaults));
+    return invalid(
+        fmt::format("The sampling defaults must be \"model\" or \"openai\", but are \"{}\".", c.sampling_defaults));
   for (const std::string* s : {&c.cors_origin, &c.api_key})
-    if (s->find_first_of("\r\n") != std::string::npos) return invalid("The CORS origin and the API key must be one line each.");
+    if (s->find_first_of("\r\n") != std::string::npos)
+      return invalid("The CORS origin and the API key must be one line each.");
   return {};
 }
 
@@ -93,7 +96,8 @@ Status Server::Impl::bind() {
   if (!ec) acceptor.bind(endpoint, ec);
   if (!ec) acceptor.listen(kBacklog, ec);
   if (ec == asio::error::address_in_use)
-    return unavailable(fmt::format("Port {} on {} is in use by another program. Stop it, or choose another port with --port.", c.port, c.host));
+    return unavailable(fmt::format(
+        "Port {} on {} is in use by another program. Stop it, or choose another port with --port.", c.port, c.host));
   if (ec) return unavailable(fmt::format("Cannot listen on {}:{}: {}.", c.host, c.port, ec.message()));
   port = acceptor.local_endpoint(ec).port();
   return {};
@@ -145,7 +149,8 @@ asio::awaitable<bool> Server::Impl::idle_within(double seconds) {
 
 asio::awaitable<void> Server::Impl::drain() {
   if (!co_await idle_within(app.config.drain_timeout_seconds)) {
-    log::warn("cancelling {} requests that did not finish in {} s", app.active.size(), app.config.drain_timeout_seconds);
+    log::warn("cancelling {} requests that did not finish in {} s", app.active.size(),
+              app.config.drain_timeout_seconds);
     for (const RequestId id : app.active.with_prefix("")) app.engine.cancel(id);
     co_await idle_within(kCancelGraceSeconds);
   }

@@ -1,4 +1,4 @@
-// The HTTP server: OpenAI and native routes over an Engine. docs: README "HTTP"; formats follow SGLang's.
+// The HTTP server: OpenAI and native routes over an Engine. Formats and defaults follow SGLang.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -12,22 +12,23 @@ namespace xylem {
 
 struct ServerConfig {
   std::string host = "127.0.0.1";
-  int port = 30000;                          // 0: any free port, see Server::port()
-  std::string api_key;                       // empty: open to all
-  std::string served_model_name;             // empty: the model path
-  std::string sampling_defaults = "model";   // "model": generation_config.json fills what a request leaves unset; "openai": constants
-  std::string cors_origin;                   // value of Access-Control-Allow-Origin; empty: no CORS headers
-  int http_threads = 0;                      // 0: a quarter of the cores, 2 to 8
+  int port = 30000;               // 0: any free port, see Server::port()
+  std::string api_key;            // empty: open to all
+  std::string served_model_name;  // empty: the model path
+  std::string sampling_defaults =
+      "model";              // "model": generation_config.json fills what a request leaves unset; "openai": constants
+  std::string cors_origin;  // value of Access-Control-Allow-Origin; empty: no CORS headers
+  int http_threads = 0;     // 0: a quarter of the cores, 2 to 8
   size_t max_body_bytes = 32u << 20;
-  bool enable_metrics = true;                // GET /metrics
-  bool enable_cache_report = true;           // usage.prompt_tokens_details.cached_tokens
-  bool incremental_streaming_output = false; // /generate streams text since the last chunk instead of all text so far
-  bool log_requests = false;                 // one line per request at level info instead of debug
-  bool handle_signals = true;                // SIGINT and SIGTERM call stop(); a second one ends the process at once
-  double header_timeout_seconds = 30;        // a connection that sends no complete header for so long is closed
+  bool enable_metrics = true;                 // GET /metrics
+  bool enable_cache_report = true;            // usage.prompt_tokens_details.cached_tokens
+  bool incremental_streaming_output = false;  // /generate streams text since the last chunk instead of all text so far
+  bool log_requests = false;                  // one line per request at level info instead of debug
+  bool handle_signals = true;                 // SIGINT and SIGTERM call stop(); a second one ends the process at once
+  double header_timeout_seconds = 30;         // a connection that sends no complete header for so long is closed
   double body_timeout_seconds = 120;
-  double write_timeout_seconds = 60;         // a client that takes nothing for so long is dropped and its request cancelled
-  double drain_timeout_seconds = 30;         // stop() waits so long for running requests, then cancels them
+  double write_timeout_seconds = 60;  // a client that takes nothing for so long is dropped and its request cancelled
+  double drain_timeout_seconds = 30;  // stop() waits so long for running requests, then cancels them
 };
 
 class Server {
@@ -37,9 +38,9 @@ class Server {
   static Result<std::unique_ptr<Server>> listen(ServerConfig config, ModelContext model, Engine& engine);
   ~Server();
 
-  int port() const;          // the one listened on
-  void run();                // serves on http_threads threads; returns when stopped and drained
-  void stop();               // any thread, any time: accept no more, finish what runs, then run() returns
+  int port() const;  // the one listened on
+  void run();        // serves on http_threads threads; returns when stopped and drained
+  void stop();       // any thread, any time: accept no more, finish what runs, then run() returns
 
   struct Impl;
 

@@ -15,7 +15,7 @@
 namespace xylem {
 
 struct Reply {
-  int status = 0;  // 0: the connection ended without a response
+  int status = 0;                              // 0: the connection ended without a response
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;                            // chunks joined
 };
@@ -48,11 +48,15 @@ class TestClient {
       bytes.remove_prefix(static_cast<size_t>(n));
     }
   }
-  static std::string request(std::string_view method, std::string_view path, std::string_view body, std::string_view headers = {}) {
-    return std::string(method) + " " + std::string(path) + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + std::string(headers) +
+  static std::string request(std::string_view method, std::string_view path, std::string_view body,
+                             std::string_view headers = {}) {
+    return std::string(method) + " " + std::string(path) +
+           " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + std::string(headers) +
            "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
   }
-  void post(std::string_view path, std::string_view body, std::string_view headers = {}) { send(request("POST", path, body, headers)); }
+  void post(std::string_view path, std::string_view body, std::string_view headers = {}) {
+    send(request("POST", path, body, headers));
+  }
 
   // Bytes until text has come, which stays in front of what the next read takes. False when the connection ends before.
   bool read_until(std::string_view text) {
@@ -71,16 +75,18 @@ class TestClient {
     const size_t end = buffer_.find("\r\n\r\n");
     parse_head(buffer_.substr(0, end), r);
     buffer_.erase(0, end + 4);
-    if (to_head || r.status == 204) return r;
-    if (r.headers["transfer-encoding"] == "chunked") {
+    if (to_head || r.status == 204 || r.status < 200) return r;
+    if (r.headers.contains("transfer-encoding")) {
       read_chunks(r.body);
     } else if (r.headers.contains("content-length")) {
       const size_t size = std::stoul(r.headers["content-length"]);
-      while (buffer_.size() < size && fill()) {}
+      while (buffer_.size() < size && fill()) {
+      }
       r.body = buffer_.substr(0, size);
       buffer_.erase(0, size);
     } else {
-      while (fill()) {}
+      while (fill()) {
+      }
       r.body = std::exchange(buffer_, {});
     }
     return r;

@@ -1,9 +1,9 @@
 // For tests: a tokenizer whose ids are the bytes of the text, and a model context around it.
 #pragma once
-#include <string>
-
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "server/model_context.h"
 
@@ -24,8 +24,15 @@ inline std::string byte_tokenizer_json() {
   nlohmann::json added = nlohmann::json::array();
   int id = 256;
   for (const char* name : {"<bos>", "<eos>", "<|im_start|>", "<|im_end|>"})
-    added.push_back({{"id", id++}, {"content", name}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}});
-  const nlohmann::json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+    added.push_back({{"id", id++},
+                     {"content", name},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
+  const nlohmann::json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   return nlohmann::json{{"version", "1.0"},
                         {"truncation", nullptr},
                         {"padding", nullptr},

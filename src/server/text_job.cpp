@@ -1,10 +1,10 @@
 #include "server/text_job.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <limits>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "server/app.h"
@@ -32,15 +32,18 @@ SamplingOptions defaults_for(const App& app) {
 void read_logit_bias(Fields& fields, SamplingOptions& o, int64_t vocab_size, float max_bias) {
   const Json* bias = fields.get("logit_bias");
   if (!bias) return;
-  if (!bias->is_object()) return fields.fail("logit_bias", fmt::format("must be an object of token id to number, not {}.", kind_name(*bias)));
+  if (!bias->is_object())
+    return fields.fail("logit_bias", fmt::format("must be an object of token id to number, not {}.", kind_name(*bias)));
   for (const auto& [key, value] : bias->items()) {
     int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocab_size)
-      return fields.fail("logit_bias", fmt::format("\"{}\" is not a token id of the vocabulary of {} tokens.", key.substr(0, 32), vocab_size));
+      return fields.fail("logit_bias", fmt::format("\"{}\" is not a token id of the vocabulary of {} tokens.",
+                                                   key.substr(0, 32), vocab_size));
     const double v = value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity();
     if (!(v >= -max_bias && v <= max_bias))
-      return fields.fail("logit_bias", fmt::format("the bias of token {} must be a number from {} to {}.", id, -max_bias, max_bias));
+      return fields.fail("logit_bias",
+                         fmt::format("the bias of token {} must be a number from {} to {}.", id, -max_bias, max_bias));
     o.sampling.logit_bias.emplace_back(static_cast<TokenId>(id), static_cast<float>(v));
   }
 }
@@ -61,12 +64,14 @@ uint64_t mix(uint64_t h, std::string_view s) {
 
 Error too_long(int64_t context, int64_t prompt, int64_t completion) {
   if (completion == 0)
-    return invalid(fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} tokens, which leaves no "
-                               "room for an answer. Please reduce the length of the prompt.",
-                               context, prompt));
-  return invalid(fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the prompt, {} "
-                             "in the completion). Please reduce the length of the prompt or of the completion.",
-                             context, prompt + completion, prompt, completion));
+    return invalid(fmt::format(
+        "This model's maximum context length is {} tokens. However, your prompt has {} tokens, which leaves no "
+        "room for an answer. Please reduce the length of the prompt.",
+        context, prompt));
+  return invalid(fmt::format(
+      "This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the prompt, {} "
+      "in the completion). Please reduce the length of the prompt or of the completion.",
+      context, prompt + completion, prompt, completion));
 }
 
 // Tokens to generate: what was asked for if it fits, else an error; a default shrinks to what fits.
@@ -77,17 +82,19 @@ Result<int> resolve_max_new(const EngineInfo& info, int64_t prompt, const Sampli
   if (o.max_new_tokens) {
     if (*o.max_new_tokens > context_room) return too_long(info.context_length, prompt, *o.max_new_tokens);
     if (prompt + *o.max_new_tokens > info.max_total_tokens)
-      return invalid(fmt::format("The request needs {} tokens of KV cache ({} in the prompt, {} in the completion), but the server has "
-                                 "{}. Reduce them, or start the server with a larger --kv-memory.",
-                                 prompt + *o.max_new_tokens, prompt, *o.max_new_tokens, info.max_total_tokens));
+      return invalid(fmt::format(
+          "The request needs {} tokens of KV cache ({} in the prompt, {} in the completion), but the server has "
+          "{}. Reduce them, or start the server with a larger --kv-memory.",
+          prompt + *o.max_new_tokens, prompt, *o.max_new_tokens, info.max_total_tokens));
     return std::max(*o.max_new_tokens, 1);
   }
   const int64_t page = std::max(info.page_size, 1);
   const int64_t pool_room = info.max_total_tokens - (prompt + page - 1) / page * page - page;
   if (prompt + 1 > info.max_total_tokens)
-    return invalid(fmt::format("The prompt has {} tokens, but the server's KV cache holds only {}. Reduce the prompt, or start the "
-                               "server with a larger --kv-memory.",
-                               prompt, info.max_total_tokens));
+    return invalid(fmt::format(
+        "The prompt has {} tokens, but the server's KV cache holds only {}. Reduce the prompt, or start the "
+        "server with a larger --kv-memory.",
+        prompt, info.max_total_tokens));
   const int64_t wanted = o.default_max_new_tokens > 0 ? o.default_max_new_tokens : context_room;
   return static_cast<int>(std::min({wanted, context_room, std::max<int64_t>(pool_room, 1)}));
 }
@@ -107,12 +114,15 @@ SamplingOptions read_sampling(const App& app, Fields& fields, const Dialect& dia
   fields.number("presence_penalty", s.presence_penalty, {-2, 2});
   fields.number("repetition_penalty", s.repetition_penalty, {0, 2, true});
   int max_new = 0;
-  if (fields.integer(dialect.max_tokens, max_new, dialect.min_max_tokens, std::numeric_limits<int>::max())) o.max_new_tokens = max_new;
+  if (fields.integer(dialect.max_tokens, max_new, dialect.min_max_tokens, std::numeric_limits<int>::max()))
+    o.max_new_tokens = max_new;
   fields.integer(dialect.min_tokens, o.min_new_tokens, 0, std::numeric_limits<int>::max());
   if (o.max_new_tokens && o.min_new_tokens > *o.max_new_tokens)
-    fields.fail(dialect.min_tokens, fmt::format("must not be larger than {} ({}).", dialect.max_tokens, *o.max_new_tokens));
+    fields.fail(dialect.min_tokens,
+                fmt::format("must not be larger than {} ({}).", dialect.max_tokens, *o.max_new_tokens));
   int64_t seed = 0;
-  if (fields.integer(dialect.seed, seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) o.seed = seed;
+  if (fields.integer(dialect.seed, seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()))
+    o.seed = seed;
   fields.integer("n", o.n, 1, 128);
   read_stops(fields, o, vocab_size);
   read_logit_bias(fields, o, vocab_size, dialect.max_bias);
@@ -132,22 +142,31 @@ void read_scheduling(Fields& fields, TextJob& job, uint64_t hash_seed) {
 }
 
 void refuse_unbuilt(Fields& fields) {
-  fields.refuse({"regex", "ebnf", "json_schema", "structural_tag", "stop_regex"}, "constrained or pattern-driven output is not supported yet.");
-  fields.refuse({"lora_path", "session_params", "session_id", "custom_logit_processor", "custom_params", "logits_processors",
-                 "return_hidden_states", "return_routed_experts", "return_sampling_mask", "input_embeds"},
-                "is not supported.");
-  fields.refuse({"image_data", "video_data", "audio_data", "mm_hashes", "images_config", "use_audio_in_video", "max_dynamic_patch",
-                 "min_dynamic_patch"},
+  fields.refuse({"regex", "ebnf", "json_schema", "structural_tag", "stop_regex"},
+                "constrained or pattern-driven output is not supported yet.");
+  fields.refuse(
+      {"lora_path", "session_params", "session_id", "custom_logit_processor", "custom_params", "logits_processors",
+       "return_hidden_states", "return_routed_experts", "return_sampling_mask", "input_embeds"},
+      "is not supported.");
+  fields.refuse({"image_data", "video_data", "audio_data", "mm_hashes", "images_config", "use_audio_in_video",
+                 "max_dynamic_patch", "min_dynamic_patch"},
                 "images, video and audio are not supported yet.");
-  fields.ignore({"spaces_between_special_tokens", "bootstrap_host", "bootstrap_port", "bootstrap_room", "routed_dp_rank", "routing_key",
-                 "log_metrics", "stream_interval", "data_parallel_rank", "no_logs"});
+  fields.ignore({"spaces_between_special_tokens", "bootstrap_host", "bootstrap_port", "bootstrap_room",
+                 "routed_dp_rank", "routing_key", "log_metrics", "stream_interval", "data_parallel_rank", "no_logs"});
 }
 
-Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, bool add_special_tokens, std::string_view path) {
+Status check_prompt_count(size_t count, std::string_view path) {
+  if (count <= kMaxPrompts) return {};
+  return invalid(fmt::format("{}: has {} prompts; at most {} are allowed in one request.", path, count, kMaxPrompts));
+}
+
+Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, bool add_special_tokens,
+                                         std::string_view path) {
   const int64_t context = app.engine.info().context_length;
   if (text.size() / kMaxBytesPerToken > static_cast<size_t>(context))
-    return invalid(fmt::format("{}: This model's maximum context length is {} tokens. However, the text has {} bytes, at least {} tokens.",
-                               path, context, text.size(), text.size() / kMaxBytesPerToken));
+    return invalid(fmt::format(
+        "{}: This model's maximum context length is {} tokens. However, the text has {} bytes, at least {} tokens.",
+        path, context, text.size(), text.size() / kMaxBytesPerToken));
   auto ids = app.model.tokenizer->encode(text, add_special_tokens);
   if (!ids.ok()) return Error{ids.error().code, fmt::format("{}: {}", path, ids.error().text)};
   return ids;
@@ -167,7 +186,8 @@ Result<GenerateRequest> to_engine(const App& app, const TextJob& job, const Prom
   r.sampling = o.sampling;
   r.sampling.seed = o.seed ? static_cast<uint64_t>(*o.seed) + static_cast<uint64_t>(index) : random_u64();
   for (const TokenId id : app.model.suppress_ids)
-    if (std::none_of(o.sampling.logit_bias.begin(), o.sampling.logit_bias.end(), [&](auto& b) { return b.first == id; }))
+    if (std::none_of(o.sampling.logit_bias.begin(), o.sampling.logit_bias.end(),
+                     [&](auto& b) { return b.first == id; }))
       r.sampling.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
   r.min_new_tokens = std::min(o.min_new_tokens, r.max_new_tokens);
   if (!o.ignore_eos) {

@@ -1,4 +1,5 @@
-// A request as every route understands it after parsing: prompts, how to sample, what to report. And its way to the engine.
+// A request as every route understands it after parsing: prompts, how to sample, what to report. And its way to the
+// engine.
 #pragma once
 #include <memory>
 #include <optional>
@@ -17,10 +18,10 @@ class Fields;
 
 // Sampling of one prompt. Fields mean what SGLang's mean (shared names, ranges and defaults).
 struct SamplingOptions {
-  SamplingParams sampling;                 // seed is set by to_engine
+  SamplingParams sampling;  // seed is set by to_engine
   std::optional<int64_t> seed;
-  std::optional<int> max_new_tokens;       // as the client asked
-  int default_max_new_tokens = 0;          // when it did not; 0: as many as fit. Shrinks to what fits, unlike an explicit one
+  std::optional<int> max_new_tokens;  // as the client asked
+  int default_max_new_tokens = 0;  // when it did not; 0: as many as fit. Shrinks to what fits, unlike an explicit one
   int min_new_tokens = 0;
   int n = 1;
   std::vector<TokenId> stop_token_ids;
@@ -32,12 +33,12 @@ struct LogprobOptions {
   bool output = false;
   int top = 0;
   std::vector<TokenId> ids;
-  int prompt_from = -1;                    // see GenerateRequest::prompt_logprobs_from
+  int prompt_from = -1;  // see GenerateRequest::prompt_logprobs_from
 };
 
 struct PromptJob {
   std::vector<TokenId> prompt;
-  std::string rid;                         // the client's name for it, unique among the running ones or made up
+  std::string rid;  // the client's name for it, unique among the running ones or made up
   SamplingOptions options;
   LogprobOptions logprobs;
 };
@@ -74,8 +75,13 @@ void read_scheduling(Fields& fields, TextJob& job, uint64_t hash_seed);
 // Fields of SGLang that would change the answer and are not built here: refused by name.
 void refuse_unbuilt(Fields& fields);
 
+// Prompts of one request: bounds what a small body can make the server build.
+inline constexpr size_t kMaxPrompts = 8192;
+Status check_prompt_count(size_t count, std::string_view path);
+
 // Encodes text of a client; kInvalid names the field.
-Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, bool add_special_tokens, std::string_view path);
+Result<std::vector<TokenId>> encode_text(const App& app, std::string_view text, bool add_special_tokens,
+                                         std::string_view path);
 
 // kInvalid when the prompt is empty or cannot fit the context or the cache.
 Status check_fits(const App& app, const PromptJob& prompt);

@@ -1,5 +1,6 @@
 // POST /tokenize and /detokenize.
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "server/app.h"
@@ -16,11 +17,14 @@ Result<Json> tokenize_prompt(const App& app, const Json& prompt, bool add_specia
     TRY(const auto ids, encode_text(app, prompt.get_ref<const std::string&>(), add_special_tokens, "prompt"));
     return Json{{"tokens", ids}, {"count", ids.size()}};
   }
-  if (!prompt.is_array()) return invalid(fmt::format("prompt: must be a string or a list of strings, not {}.", kind_name(prompt)));
+  if (!prompt.is_array())
+    return invalid(fmt::format("prompt: must be a string or a list of strings, not {}.", kind_name(prompt)));
   Json tokens = Json::array(), counts = Json::array();
   for (const Json& item : prompt) {
-    if (!item.is_string()) return invalid(fmt::format("prompt[{}]: must be a string, not {}.", tokens.size(), kind_name(item)));
-    TRY(const auto ids, encode_text(app, item.get_ref<const std::string&>(), add_special_tokens, fmt::format("prompt[{}]", tokens.size())));
+    if (!item.is_string())
+      return invalid(fmt::format("prompt[{}]: must be a string, not {}.", tokens.size(), kind_name(item)));
+    TRY(const auto ids, encode_text(app, item.get_ref<const std::string&>(), add_special_tokens,
+                                    fmt::format("prompt[{}]", tokens.size())));
     counts.push_back(ids.size());
     tokens.push_back(ids);
   }
@@ -51,13 +55,16 @@ Result<Json> detokenize_body(const App& app, const Json& body) {
   const bool many = tokens->is_array() && !tokens->empty() && (*tokens)[0].is_array();
   Json texts = Json::array();
   for (size_t i = 0; i < (many ? tokens->size() : 1); ++i) {
-    TRY(const auto ids, parse_ids(many ? (*tokens)[i] : *tokens, many ? fmt::format("tokens[{}]", i) : "tokens", vocab_size));
+    TRY(const auto ids,
+        parse_ids(many ? (*tokens)[i] : *tokens, many ? fmt::format("tokens[{}]", i) : "tokens", vocab_size));
     texts.push_back(app.model.tokenizer->decode(ids, skip_special_tokens));
   }
   return Json{{"text", many ? texts : texts[0]}};
 }
 
-HttpResponse respond(const Result<Json>& json) { return json.ok() ? json_response(*json) : error_response(json.error()); }
+HttpResponse respond(const Result<Json>& json) {
+  return json.ok() ? json_response(*json) : error_response(json.error());
+}
 
 }  // namespace
 

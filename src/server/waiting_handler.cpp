@@ -1,9 +1,8 @@
 // Health probes and cache flushes: routes that wait for the engine.
-#include <thread>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <thread>
 
 #include "base/clock.h"
 #include "server/app.h"
@@ -19,13 +18,15 @@ constexpr auto kPoll = std::chrono::milliseconds(10);
 // A request of one token whose event proves that the loop turns.
 class Probe {
  public:
-  Probe(App& app, std::shared_ptr<Connection> connection) : app_(app), mailbox_(app.mailboxes->open(std::move(connection), 4)) {
+  Probe(App& app, std::shared_ptr<Connection> connection)
+      : app_(app), mailbox_(app.mailboxes->open(std::move(connection), 4)) {
     GenerateRequest r;
     r.id = id_ = app.engine.next_id();
     r.prompt = {app.model.eos_ids.empty() ? 0 : app.model.eos_ids.front()};
     r.sampling.temperature = 0;
     r.max_new_tokens = 1;
-    (void)app.engine.submit(std::move(r), mailbox_);  // when the queue is full, the steps it causes are the sign of life
+    (void)app.engine.submit(std::move(r),
+                            mailbox_);  // when the queue is full, the steps it causes are the sign of life
   }
   ~Probe() {
     app_.mailboxes->close(mailbox_);
@@ -50,7 +51,8 @@ asio::awaitable<void> pause(Exchange& x) {
   co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
-// 200 once the engine makes progress. An idle engine is taken for healthy, unless generate is set: then it must prove it.
+// 200 once the engine makes progress. An idle engine is taken for healthy, unless generate is set: then it must prove
+// it.
 asio::awaitable<HttpResponse> health(Exchange& x, bool generate) {
   if (x.app.draining) co_return error_response(503, "The server is shutting down.");
   const EngineStats before = x.app.engine.stats();
@@ -90,8 +92,10 @@ asio::awaitable<HttpResponse> flush_cache(Exchange& x) {
 
 asio::awaitable<void> run_waiting(Exchange& x, Waiting what) {
   HttpResponse response;
-  if (what == Waiting::kFlushCache) response = co_await flush_cache(x);
-  else response = co_await health(x, what == Waiting::kHealthGenerate);
+  if (what == Waiting::kFlushCache)
+    response = co_await flush_cache(x);
+  else
+    response = co_await health(x, what == Waiting::kHealthGenerate);
   co_await respond(x, std::move(response));
 }
 

@@ -28,14 +28,16 @@ int byte_of_character(char32_t c) {
   return c < kTable.size() ? kTable[c] : -1;
 }
 
-// Bytes of a vocabulary spelling in the byte alphabet (characters below U+0200, so one or two bytes each); empty if it is not.
+// Bytes of a vocabulary spelling in the byte alphabet (characters below U+0200, so one or two bytes each); empty if it
+// is not.
 std::string bytes_of_alphabet(std::string_view spelling) {
   std::string bytes;
   for (size_t i = 0; i < spelling.size();) {
     const auto lead = static_cast<unsigned char>(spelling[i]);
     const size_t length = lead < 0x80 ? 1 : 2;
     if (lead >= 0xe0 || i + length > spelling.size()) return "";
-    const char32_t c = length == 1 ? lead : ((lead & 0x1fu) << 6) | (static_cast<unsigned char>(spelling[i + 1]) & 0x3fu);
+    const char32_t c =
+        length == 1 ? lead : ((lead & 0x1fu) << 6) | (static_cast<unsigned char>(spelling[i + 1]) & 0x3fu);
     const int byte = byte_of_character(c);
     if (byte < 0) return "";
     bytes.push_back(static_cast<char>(byte));
@@ -51,26 +53,39 @@ std::string sse_event(const Json& data) { return "data: " + dump(data) + "\n\n";
 int http_status(const Error& error) {
   switch (error.code) {
     case Code::kInvalid:
-    case Code::kUnsupported: return 400;
-    case Code::kNotFound: return 404;
+    case Code::kUnsupported:
+      return 400;
+    case Code::kNotFound:
+      return 404;
     case Code::kNoCapacity:
-    case Code::kUnavailable: return 503;
-    case Code::kInternal: return 500;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kInternal:
+      return 500;
   }
   return 500;
 }
 
 std::string_view error_type(int status) {
   switch (status) {
-    case 401: return "AuthenticationError";
-    case 404: return "NotFoundError";
-    case 405: return "MethodNotAllowedError";
-    case 408: return "RequestTimeoutError";
-    case 413: return "RequestTooLargeError";
-    case 431: return "HeaderTooLargeError";
-    case 500: return "InternalServerError";
-    case 503: return "ServiceUnavailableError";
-    default: return "BadRequestError";
+    case 401:
+      return "AuthenticationError";
+    case 404:
+      return "NotFoundError";
+    case 405:
+      return "MethodNotAllowedError";
+    case 408:
+      return "RequestTimeoutError";
+    case 413:
+      return "RequestTooLargeError";
+    case 431:
+      return "HeaderTooLargeError";
+    case 500:
+      return "InternalServerError";
+    case 503:
+      return "ServiceUnavailableError";
+    default:
+      return "BadRequestError";
   }
 }
 
@@ -97,11 +112,15 @@ Json sse_error(const Error& error) {
 
 Json finish_reason(const Ending& ending) {
   switch (ending.reason) {
-    case Finish::kNone: return nullptr;
-    case Finish::kStop: return "stop";
-    case Finish::kLength: return "length";
+    case Finish::kNone:
+      return nullptr;
+    case Finish::kStop:
+      return "stop";
+    case Finish::kLength:
+      return "length";
     case Finish::kAbort:
-    case Finish::kError: return "abort";
+    case Finish::kError:
+      return "abort";
   }
   return nullptr;
 }
@@ -121,13 +140,15 @@ Json usage(const WireContext& context, const std::vector<Choice>& choices) {
 }
 
 Json usage(const WireContext& context, size_t choice_index, const Choice& choice) {
-  return usage_json(context, context.prompt_tokens[choice_index / context.n], static_cast<int64_t>(choice.tokens().size()),
-                    choice.cached_tokens());
+  return usage_json(context, context.prompt_tokens[choice_index / context.n],
+                    static_cast<int64_t>(choice.tokens().size()), choice.cached_tokens());
 }
 
 double finite_logprob(float logprob) { return logprob >= -9999.0f ? logprob : -9999.0; }
 
-std::string token_text(const Tokenizer& tokenizer, TokenId id) { return tokenizer.decode({&id, 1}, /*skip_special_tokens=*/false); }
+std::string token_text(const Tokenizer& tokenizer, TokenId id) {
+  return tokenizer.decode({&id, 1}, /*skip_special_tokens=*/false);
+}
 
 std::string token_bytes(const Tokenizer& tokenizer, TokenId id) {
   std::string text = token_text(tokenizer, id);

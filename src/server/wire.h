@@ -1,10 +1,9 @@
 // Pieces of the wire formats that several routes share.
 #pragma once
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "base/result.h"
 #include "server/choice.h"
@@ -22,8 +21,8 @@ struct WireContext {
   std::vector<int> prompt_tokens;  // of each prompt
   int n = 1;                       // choices of each prompt
   bool cache_report = true;
-  bool include_usage = false;      // streaming: a last chunk with usage
-  bool continuous_usage = false;   // streaming: usage in every chunk
+  bool include_usage = false;     // streaming: a last chunk with usage
+  bool continuous_usage = false;  // streaming: usage in every chunk
 };
 
 std::string sse_event(const Json& data);  // one server-sent event
