@@ -172,12 +172,16 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
   expect(loops + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}{% endfor %}", "MiB");
   const std::string grow = "{% set n = namespace(x='xxxxxxxxxx', y=[1]) %}{% for i in range(1000) %}";
   expect(grow + "{% set n.x = n.x + n.x %}{% endfor %}", "MiB");
-  expect(grow + "{% set n.y = n.y + n.y %}{% endfor %}", "more than");
+  expect(grow + "{% set n.y = n.y + n.y %}{% endfor %}", "MiB");
   expect(grow + "{% set n.y = [n.y] %}{% endfor %}", "nest deeper");
   expect(grow + "{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.y }}", "nest deeper");
   expect(grow + "{% if i < 60 %}{% set n.y = [n.y, n.y] %}{% endif %}{% endfor %}{{ n.y }}", "MiB");
   const std::string twins =
       grow + "{% if i < 60 %}{% set n.y = (n.y, n.y) %}{% set n.x = (n.x, n.x) %}{% endif %}{% endfor %}";
+  expect(
+      "{% set s = 'a' * 1000000 ~ 'b' %}{% set t = 'a' * 500000 ~ 'c' %}{% for i in range(100000) %}"
+      "{{ s.find(t) }}{{ s.rfind(t) }}{{ s.replace(t, '') }}{{ s.rsplit(t) }}{{ t in s }}{% endfor %}",
+      "");
   expect(twins + "{{ n.y == n.x }}", "steps");
   expect(twins + "{{ {n.y: 1} }}", "steps");
   expect(twins + "{{ n.y < n.x }}", "steps");
@@ -202,6 +206,15 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
   expect("{{ x" + repeated("|d", 100000) + " }}", "nests deeper");
   expect(repeated("{% if 1 %}", 100000), "nested deeper");
   expect("{% if 0 %}" + repeated("{% elif 0 %}", 100000), "nested deeper");
+}
+
+TEST(ChatTemplate, LongNeedlesAreFoundFromBothSides) {
+  const std::string k(40, 'k');
+  auto r = render_template(
+      "{{ s.split(k) }}{{ s.rsplit(k, 1) }}{{ s.find(k) }},{{ s.rfind(k) }},{{ s.rpartition(k)[2] }},{{ k in s }}",
+      {{"s", "a" + k + "b" + k + "c"}, {"k", k}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(*r, "['a', 'b', 'c']['a" + k + "b', 'c']1,42,c,True");
 }
 
 TEST(ChatTemplate, CyclesAreFreed) {  // AddressSanitizer's leak check looks at this

@@ -518,6 +518,7 @@ Value f_round(Env& env, const Value& self, const Args& a) {
   if (!int_arg(env, "round", v[0], precision)) return self;
   if (self.undefined()) return env.fail(undefined_text(self));
   if (!self.number()) return env.fail("type " + std::string(type_name(self)) + " doesn't define __round__ method");
+  env.charge(100);  // as in formats, digits of doubles are slow
   if (method == "common") {
     if (self.integral() && precision >= 0) return Value::integer(self.i());
     const double r = round_decimal(self.f(), precision);

@@ -124,6 +124,7 @@ std::string sign_prefix(const Spec& spec, bool negative) {
 }
 
 std::string spec_float(Env& env, const Spec& spec, double f) {
+  env.charge(100);  // printing a double may take microseconds
   const bool negative = std::signbit(f) && !std::isnan(f);
   std::string body;
   const double a = std::fabs(f);

@@ -486,7 +486,7 @@ class Interp {
   Value call(const Value& callee, Args& a) {
     switch (callee.kind()) {
       case Kind::kFunc:
-        if (callee.as<Func>().self.str()) env_.charge(callee.weight() / 8);
+        if (callee.as<Func>().self.str()) env_.charge(callee.weight() / 2);
         return callee.as<Func>().builtin->fn(env_, callee.as<Func>().self, a);
       case Kind::kMacro:
         return call_macro(callee, a);
@@ -667,7 +667,7 @@ class Interp {
     if (env_.failed() || !eval_args(e, a)) return first;
     env_.set_line(e.line);
     if (e.op == Op::kCall) return call(first, a);
-    if (first.str()) env_.charge(first.weight() / 8);
+    if (first.str()) env_.charge(first.weight() / 2);
     if (e.builtin) return e.builtin->fn(env_, first, a);
     return env_.fail(std::string(e.op == Op::kFilter ? "No filter" : "No test") + " named " + str_repr(e.name) +
                      " found.");

@@ -60,7 +60,7 @@ Value list_of(Env& env, const Value& self, const std::vector<Sv>& parts) {
 std::vector<Sv> split_by(Sv s, Sv sep, int64_t max) {
   std::vector<Sv> out;
   size_t at;
-  while ((max < 0 || static_cast<int64_t>(out.size()) < max) && (at = s.find(sep)) != s.npos) {
+  while ((max < 0 || static_cast<int64_t>(out.size()) < max) && (at = find_text(s, sep)) != s.npos) {
     out.push_back(s.substr(0, at));
     s.remove_prefix(at + sep.size());
   }
@@ -70,14 +70,22 @@ std::vector<Sv> split_by(Sv s, Sv sep, int64_t max) {
 
 std::vector<Sv> rsplit_by(Sv s, Sv sep, int64_t max) {
   std::vector<Sv> out;
-  size_t at;
-  while ((max < 0 || static_cast<int64_t>(out.size()) < max) && (at = s.rfind(sep)) != s.npos) {
-    out.push_back(s.substr(at + sep.size()));
-    s = s.substr(0, at);
+  size_t end = s.size();
+  for (size_t at : rfind_all(s, sep, max)) {
+    out.push_back(s.substr(at + sep.size(), end - at - sep.size()));
+    end = at;
   }
-  out.push_back(s);
+  out.push_back(s.substr(0, end));
   std::reverse(out.begin(), out.end());
   return out;
+}
+
+// Of the first or the last occurrence; npos if none.
+size_t find_either(Sv s, Sv needle, bool last) {
+  if (!last) return find_text(s, needle);
+  if (needle.empty()) return s.size();
+  const auto found = rfind_all(s, needle, 1);
+  return found.empty() ? s.npos : found[0];
 }
 
 template <bool Right>
@@ -105,7 +113,7 @@ Value str_partition(Env& env, const Value& self, const Args& a) {
   if (!bind(env, "partition", a, {""}, 1, &sep) || !want_str(env, "partition", sep)) return self;
   if (sep.s().empty()) return env.fail("empty separator");
   const Sv s = self.s();
-  const size_t at = Right ? s.rfind(sep.s()) : s.find(sep.s());
+  const size_t at = find_either(s, sep.s(), Right);
   auto part = [&](Sv p) { return like(env, self, std::string(p)); };
   if (at == s.npos) return Right ? env.tuple({part(""), part(""), part(s)}) : env.tuple({part(s), part(""), part("")});
   return env.tuple({part(s.substr(0, at)), sep, part(s.substr(at + sep.s().size()))});
@@ -154,7 +162,7 @@ Value str_find(Env& env, const Value& self, const Args& a) {
   size_t offset = 0, at = Sv::npos;
   if (!bind(env, "find", a, {"", "", ""}, 1, v) || !want_str(env, "find", v[0])) return self;
   env.charge_bytes(self.s().size());
-  if (sub_range(env, self, v[1], v[2], s, offset)) at = Right ? s.rfind(v[0].s()) : s.find(v[0].s());
+  if (sub_range(env, self, v[1], v[2], s, offset)) at = find_either(s, v[0].s(), Right);
   if (at == Sv::npos) return MustExist ? env.fail("substring not found") : Value::integer(-1);
   return Value::integer(count_code_points(Sv(self.s()).substr(0, offset + at)));
 }
@@ -470,7 +478,7 @@ Value replace_all(Env& env, const Value& self, Sv from, Sv to, int64_t count) {
     return env.str(std::move(out), safe(self));
   }
   size_t i = 0;
-  for (size_t at; count != 0 && (at = s.find(from, i)) != s.npos && out.size() <= kMaxOutputBytes; --count) {
+  for (size_t at; count != 0 && (at = find_text(s, from, i)) != s.npos && out.size() <= kMaxOutputBytes; --count) {
     out += s.substr(i, at - i);
     out += to;
     i = at + from.size();

@@ -142,6 +142,7 @@ Value repeat(Env& env, const Value& x, int64_t n) {
 
 Value join_seqs(Env& env, const Value& a, const Value& b) {
   std::vector<Value> v;
+  if (!env.check_size((a.items().size() + b.items().size()) * sizeof(Value))) return a;
   v.reserve(a.items().size() + b.items().size());
   v = a.items();
   v.insert(v.end(), b.items().begin(), b.items().end());
@@ -289,7 +290,7 @@ bool in_string(Env& env, const Value& container, const Value& x) {
     env.fail("'in <string>' requires string as left operand, not " + std::string(type_name(x)));
     return false;
   }
-  return env.charge_bytes(container.s().size()) && container.s().find(x.s()) != std::string::npos;
+  return env.charge_bytes(container.s().size()) && find_text(container.s(), x.s()) != std::string::npos;
 }
 
 bool in_dict(Env& env, const Dict& d, const Value& x) { return check_hashable(env, x) && d.find(x) != nullptr; }

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace xylem::jinja {
 
@@ -37,6 +38,31 @@ int64_t count_code_points(std::string_view s) {
   int64_t n = 0;
   for (size_t i = 0; i < s.size(); ++n) next_code_point(s, i);
   return n;
+}
+
+namespace {
+constexpr size_t kLongNeedle = 32;  // beyond, the simple search may take quadratic time
+}
+
+size_t find_text(std::string_view s, std::string_view needle, size_t from) {
+  if (needle.size() < kLongNeedle || from > s.size()) return s.find(needle, from);
+  const void* p = memmem(s.data() + from, s.size() - from, needle.data(), needle.size());
+  return p ? static_cast<size_t>(static_cast<const char*>(p) - s.data()) : s.npos;
+}
+
+std::vector<size_t> rfind_all(std::string_view s, std::string_view needle, int64_t max) {
+  std::vector<size_t> out;
+  auto full = [&] { return max >= 0 && static_cast<int64_t>(out.size()) >= max; };
+  if (needle.size() < kLongNeedle) {
+    size_t end = s.size();
+    for (size_t at; !full() && (at = s.substr(0, end).rfind(needle)) != s.npos; end = at) out.push_back(at);
+    return out;
+  }
+  const std::string back(s.rbegin(), s.rend()), key(needle.rbegin(), needle.rend());
+  size_t from = 0;
+  for (size_t at; !full() && (at = find_text(back, key, from)) != back.npos; from = at + key.size())
+    out.push_back(s.size() - at - key.size());
+  return out;
 }
 
 size_t offset_of(std::string_view s, int64_t n) {

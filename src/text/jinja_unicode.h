@@ -12,6 +12,10 @@ bool is_ascii(std::string_view s);
 uint32_t next_code_point(std::string_view s, size_t& i);
 void append_utf8(std::string& out, uint32_t c);
 int64_t count_code_points(std::string_view s);
+// First occurrence at or behind from, npos if none, in time linear in the haystack whatever the needle.
+size_t find_text(std::string_view s, std::string_view needle, size_t from = 0);
+// Offsets of up to max (-1: all) occurrences from the right that do not overlap. needle is not empty.
+std::vector<size_t> rfind_all(std::string_view s, std::string_view needle, int64_t max);
 // Byte offset of the n-th character; s.size() beyond the end.
 size_t offset_of(std::string_view s, int64_t n);
 
