@@ -29,9 +29,9 @@ std::string print_double(char type, bool alt, int precision, double f) {
 }
 
 std::string in_base(uint64_t u, unsigned base, bool upper_case) {
+  const char* digits = upper_case ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string s;
-  do s += (upper_case ? "0123456789ABCDEF" : "0123456789abcdef")[u % base];
-  while (u /= base);
+  for (; u || s.empty(); u /= base) s += digits[u % base];
   std::reverse(s.begin(), s.end());
   return s;
 }
