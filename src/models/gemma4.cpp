@@ -181,14 +181,20 @@ class Gemma4 final : public Model {
 
   std::vector<Param> params() override {
     ParamList p;
+    p.logits_only(true);
     p.matrix("embed_tokens.weight", embed_.w, f_.vocab, f_.hidden);
+    p.logits_only(false);
     if (f_.ple) {
       const int64_t all = f_.layers * f_.ple;
       p.table("embed_tokens_per_layer.weight", ple_embed_.w, f_.ple_vocab, all);
       p.matrix("per_layer_model_projection.weight", ple_project_.w, all, f_.hidden);
       p.vector("per_layer_projection_norm.weight", ple_norm_.w, f_.ple);
     }
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    for (size_t i = 0; i < layers_.size(); i++) {
+      p.logits_only(int(i) >= f_.first_shared);
+      layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    }
+    p.logits_only(true);
     p.vector("norm.weight", norm_.w, f_.hidden);
     if (f_.tied) p.tied("/lm_head.weight", head_.w, f_.vocab, f_.hidden, embed_.w);
     else p.matrix("/lm_head.weight", head_.w, f_.vocab, f_.hidden);

@@ -71,8 +71,11 @@ class Qwen3 final : public Model {
 
   std::vector<Param> params() override {
     ParamList p;
+    p.logits_only(true);
     p.matrix("embed_tokens.weight", embed_.w, f_.vocab, f_.hidden);
+    p.logits_only(false);
     for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    p.logits_only(true);
     p.vector("norm.weight", norm_.w, f_.hidden);
     if (f_.tied) p.tied("/lm_head.weight", head_.w, f_.vocab, f_.hidden, embed_.w);
     else p.matrix("/lm_head.weight", head_.w, f_.vocab, f_.hidden);

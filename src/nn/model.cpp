@@ -4,6 +4,7 @@ namespace xylem {
 
 Param& ParamList::add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape) {
   list_.push_back({kind, std::move(name), &t, std::move(shape), {}, {}, nullptr});
+  list_.back().logits_only = logits_only_;
   return list_.back();
 }
 
@@ -63,6 +64,17 @@ int64_t count_parameters(const std::vector<Param>& params) {
   int64_t total = 0;
   for (const Param& p : params) {
     if (p.kind == Param::Kind::kConstant || p.kind == Param::Kind::kTied) continue;
+    int64_t n = 1;
+    for (int64_t d : p.shape) n *= d;
+    total += n;
+  }
+  return total;
+}
+
+int64_t prompt_matrix_parameters(const std::vector<Param>& params) {
+  int64_t total = 0;
+  for (const Param& p : params) {
+    if (p.logits_only || (p.kind != Param::Kind::kMatrix && p.kind != Param::Kind::kExperts)) continue;
     int64_t n = 1;
     for (int64_t d : p.shape) n *= d;
     total += n;

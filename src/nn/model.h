@@ -34,6 +34,7 @@ struct Param {
   std::vector<float> constant;    // kConstant
   const Tensor* tied = nullptr;   // kTied
   float scale = 1.0f;             // kVector: values are multiplied by this on loading
+  bool logits_only = false;       // its product runs only for rows whose logits are wanted: not a cost of a prompt's tokens
 };
 
 // Collects a model's parameters.
@@ -46,11 +47,13 @@ class ParamList {
   void experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts);
   void constant(std::string name, Tensor& t, std::vector<float> values);
   void tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to);
+  void logits_only(bool on) { logits_only_ = on; }  // of the parameters added from here on
   std::vector<Param> take() { return std::move(list_); }
 
  private:
   Param& add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape);
   std::vector<Param> list_;
+  bool logits_only_ = false;
 };
 
 struct ModelOptions {
@@ -87,6 +90,8 @@ Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptio
 
 // Numbers and bytes of a parameter list: what `inspect` prints and the engine plans with. element_bytes: of the stored type.
 int64_t count_parameters(const std::vector<Param>& params);
+// Of the matrices that every token of a prompt is multiplied with; of experts, all.
+int64_t prompt_matrix_parameters(const std::vector<Param>& params);
 int64_t stored_bytes(const std::vector<Param>& params, size_t element_bytes);
 
 }  // namespace xylem

@@ -19,18 +19,6 @@ Result<bool> parse_round_x(const std::string& dtype) {  // true: bfloat16
   return invalid("unknown --dtype '" + dtype + "': use auto, bfloat16 or float32");
 }
 
-// Parameters that enter matrix products: what a token costs.
-int64_t matrix_parameters(const std::vector<Param>& params) {
-  int64_t n = 0;
-  for (const Param& p : params)
-    if (p.kind == Param::Kind::kMatrix || p.kind == Param::Kind::kExperts) {
-      int64_t k = 1;
-      for (int64_t d : p.shape) k *= d;
-      n += k;
-    }
-  return n;
-}
-
 void log_info(const EngineInfo& i, const MemoryPlan& p) {
   log::info("model {} ({}), {:.1f} M parameters, weights {:.1f} MiB, loaded in {:.2f} s", i.model, i.architecture, double(i.parameters) / 1e6, double(i.weight_bytes) / (1 << 20), i.load_seconds);
   log::info("device {}, {} threads, {} kernels, dtype {}, pipeline depth {}", i.device, i.threads, i.isa, i.dtype, i.pipeline_depth);
@@ -63,7 +51,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
 
   LoadedEngine out;
   const std::vector<Param> params = model->params();
-  TRY(MemoryPlan plan, plan_memory(config, *model, matrix_parameters(params), threads, available_memory_bytes()));
+  TRY(MemoryPlan plan, plan_memory(config, *model, prompt_matrix_parameters(params), threads, available_memory_bytes()));
   // A request cannot outgrow the pool it would have to itself.
   plan.context = int(std::min<int64_t>(plan.context, plan.max_total_tokens));
   out.limits = plan.limits();

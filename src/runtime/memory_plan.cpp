@@ -33,8 +33,8 @@ int64_t bytes_for(const std::vector<CacheGroup>& groups, const std::vector<int64
 
 // A chunk should keep other streams waiting for well under a second or two: the products of a token take about
 // 2 x parameters operations, a thread makes some 100 GFLOP/s of them.
-int default_chunk(int64_t matrix_parameters, int threads) {
-  const double tokens = 0.5 * double(threads) * 100e9 / (2.0 * double(std::max<int64_t>(matrix_parameters, 1)));
+int default_chunk(int64_t prompt_parameters, int threads) {
+  const double tokens = 0.5 * double(threads) * 100e9 / (2.0 * double(std::max<int64_t>(prompt_parameters, 1)));
   int chunk = 256;
   while (chunk < 2048 && chunk * 2 <= tokens) chunk *= 2;
   return chunk;
@@ -42,7 +42,7 @@ int default_chunk(int64_t matrix_parameters, int threads) {
 
 }  // namespace
 
-Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t matrix_parameters, int threads, int64_t available_bytes) {
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, int64_t available_bytes) {
   MemoryPlan p;
   p.page_size = config.page_size ? config.page_size : 32;
   if (p.page_size != 16 && p.page_size != 32 && p.page_size != 64 && p.page_size != 128)
@@ -54,7 +54,7 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   if (config.chunked_prefill_size > 65536 || config.max_running_requests > 4096)
     return invalid("--chunked-prefill-size is at most 65536 and --max-running-requests at most 4096");
   p.context = int(config.context_length ? config.context_length : model.max_context());
-  p.chunk_tokens = config.chunked_prefill_size ? config.chunked_prefill_size : default_chunk(matrix_parameters, threads);
+  p.chunk_tokens = config.chunked_prefill_size ? config.chunked_prefill_size : default_chunk(prompt_parameters, threads);
   p.pack_tokens = std::max(64, p.chunk_tokens / 8);
   p.max_running = config.max_running_requests ? config.max_running_requests : 64;
   p.max_queued = config.max_queued_requests ? config.max_queued_requests : 2048;

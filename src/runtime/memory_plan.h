@@ -16,7 +16,8 @@ struct MemoryPlan {
   StepLimits limits() const { return {chunk_tokens + max_running, max_running, max_running + max_logit_rows, context, page_size}; }
 };
 
-// available_bytes: memory left after loading. Errors say which flag to change and to what.
-Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t matrix_parameters, int threads, int64_t available_bytes);
+// prompt_parameters: prompt_matrix_parameters() of the model. available_bytes: memory left after loading. Errors say which
+// flag to change and to what.
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, int64_t available_bytes);
 
 }  // namespace xylem

@@ -1,19 +1,13 @@
 #include <cmath>
 
 #include "device/op_spec.h"
+#include "ops/act_mul/act.ref.h"
 #include "ops/act_mul/act_mul.h"
 namespace xylem {
 namespace {
-double activate(Act act, double x) {
-  switch (act) {
-    case Act::kSilu: return x / (1.0 + std::exp(-x));
-    case Act::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  }
-  return 0;
-}
 void reference(const ActMul& a) {
   for (int64_t m = 0; m < a.y.rows(); m++)
-    for (int64_t i = 0; i < a.y.cols(); i++) a.y.row(m)[i] = float(activate(a.act, a.gate.row(m)[i]) * double(a.up.row(m)[i]));
+    for (int64_t i = 0; i < a.y.cols(); i++) a.y.row(m)[i] = float(activate_reference(a.act, a.gate.row(m)[i]) * double(a.up.row(m)[i]));
 }
 CaseList<ActMul> cases() {
   CaseList<ActMul> list;

@@ -2,16 +2,10 @@
 #include <vector>
 
 #include "device/op_spec.h"
+#include "ops/act_mul/act.ref.h"
 #include "ops/moe/moe.h"
 namespace xylem {
 namespace {
-double activate(Act act, double x) {
-  switch (act) {
-    case Act::kSilu: return x / (1.0 + std::exp(-x));
-    case Act::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  }
-  return 0;
-}
 void reference(const MoeExperts& a) {
   const int64_t H = a.x.cols(), I = a.down.dim[2], k = a.ids.cols();
   auto rounded = [&](float v) { return double(a.round_x ? bf16_to_f32(f32_to_bf16(v)) : v); };
@@ -29,7 +23,7 @@ void reference(const MoeExperts& a) {
           const double x = rounded(a.x.row(t)[h]);
           g += x * weight(a.gate_up, e, j, h), u += x * weight(a.gate_up, e, I + j, h);
         }
-        mid[size_t(j)] = rounded(float(activate(a.act, float(g)) * float(u)));
+        mid[size_t(j)] = rounded(float(activate_reference(a.act, float(g)) * float(u)));
       }
       for (int64_t h = 0; h < H; h++) {
         double s = 0;
