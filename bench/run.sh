@@ -15,7 +15,7 @@ for model in qwen3-0.6b gemma4-e2b; do
     batch $m --input-len 2048 --output-len 32 --repeats 1 --chunked-prefill-size 512
   done
   batch $m --input-len 512 --output-len 2 --repeats 3 --chunked-prefill-size 512
-  batch $m --batch-size 16 --input-len 64 --output-len 32 --repeats 2
+  batch $m --batch-size 16 --input-len 32 --output-len 64 --repeats 1
 done
 
 # Eight clients over HTTP against the engine alone, then eight equal prompts at once.

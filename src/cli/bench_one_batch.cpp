@@ -87,7 +87,7 @@ void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSumma
   const Summary prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops);
   const double tokens = double(o.batch_size) * o.input_len;
   const double weights = model.step_bytes(o.batch_size), cache = o.batch_size * model.cache_bytes(o.input_len + o.output_len / 2);
-  const double gbs = (weights + cache) / step.median / 1e6, gflops = tokens * model.flops_per_token() / prefill.median / 1e6;
+  const double gbs = (weights + cache) / step.median / 1e6, gflops = tokens * model.prompt_flops_per_token() / prefill.median / 1e6;
   const Json json = {{"model", info.model}, {"dtype", info.dtype}, {"isa", info.isa}, {"threads", info.threads},
                      {"batch_size", o.batch_size}, {"input_len", o.input_len}, {"output_len", o.output_len},
                      {"prefill_ms", to_json(prefill)}, {"prefill_throughput", tokens / prefill.median * 1e3},
@@ -138,6 +138,7 @@ Status bench_one_batch(BenchBatchOptions o) {
     for (double s : m.steps) f.step_ms.push_back(s * 1e3);
     f.read_gbs.push_back(roof.read_gbs());
   }
+  if (f.step_ms.empty()) return invalid("no step decoded the whole batch: the first answers ended before the last prompts were computed; raise --output-len");
   report(o, info, model, f);
   return {};
 }

@@ -35,9 +35,10 @@ double ModelSummary::step_bytes(int tokens) const {
   return bytes;
 }
 
-double ModelSummary::flops_per_token() const {
+double ModelSummary::prompt_flops_per_token() const {
   double flops = 0;
   for (const Param& p : params) {
+    if (p.logits_only) continue;
     if (p.kind == Param::Kind::kMatrix) flops += 2 * numbers(p);
     if (p.kind == Param::Kind::kExperts && experts > 0) flops += 2 * numbers(p) * double(experts_per_token) / double(experts);
   }

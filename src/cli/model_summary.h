@@ -21,8 +21,9 @@ struct ModelSummary {
   // Bytes of weights that one step of `tokens` tokens reads: every matrix once, tables not at all, and of the experts as many
   // as that many tokens choose on average.
   double step_bytes(int tokens) const;
-  // Multiplications and additions of one token, weights only.
-  double flops_per_token() const;
+  // Multiplications and additions that one token of a prompt needs, weights only: without the head, and without the layers
+  // that run only where logits are wanted.
+  double prompt_flops_per_token() const;
   // Bytes of keys and values that a sequence of that many tokens holds.
   double cache_bytes(int64_t tokens) const;
 };
