@@ -46,7 +46,8 @@ class Times : public EventSink {
 };
 
 struct Measured {
-  double prefill = 0;          // seconds from the first submit to the last request's first token
+  double total = 0;            // seconds from the first submit to the last token
+  double prefill = 0;          // ... to the last request's first token
   std::vector<double> steps;   // seconds of the steps in which the whole batch decodes
 };
 
@@ -65,9 +66,9 @@ Result<Measured> run_batch(Engine& engine, const BenchBatchOptions& o, std::mt19
   const double begin = now_seconds();
   for (GenerateRequest& r : requests) TRY_VOID(engine.submit(std::move(r), times));
   TRY(const auto of, times->wait());
-  double all_started = 0, first_ended = 1e300;
-  for (const auto& t : of) all_started = std::max(all_started, t.front()), first_ended = std::min(first_ended, t.back());
-  Measured m{all_started - begin, {}};
+  double all_started = 0, first_ended = 1e300, end = 0;
+  for (const auto& t : of) all_started = std::max(all_started, t.front()), first_ended = std::min(first_ended, t.back()), end = std::max(end, t.back());
+  Measured m{end - begin, all_started - begin, {}};
   const auto& t = of.back();
   for (size_t i = 1; i < t.size(); i++)
     if (t[i - 1] >= all_started && t[i] <= first_ended) m.steps.push_back(t[i] - t[i - 1]);
@@ -80,16 +81,17 @@ std::string line(const char* name, const Summary& s, const char* unit) {
 Json to_json(const Summary& s) { return {{"min", s.min}, {"median", s.median}, {"max", s.max}}; }
 
 struct Figures {
-  std::vector<double> prefill_ms, step_ms, read_gbs, bf16_gflops;
+  std::vector<double> total_ms, prefill_ms, step_ms, read_gbs, bf16_gflops;
 };
 
 void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSummary& model, const Figures& f) {
-  const Summary prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops);
+  const Summary total = summarize(f.total_ms), prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops);
   const double tokens = double(o.batch_size) * o.input_len;
   const double weights = model.step_bytes(o.batch_size), cache = o.batch_size * model.cache_bytes(o.input_len + o.output_len / 2);
   const double gbs = (weights + cache) / step.median / 1e6, gflops = tokens * model.prompt_flops_per_token() / prefill.median / 1e6;
   const Json json = {{"model", info.model}, {"dtype", info.dtype}, {"isa", info.isa}, {"threads", info.threads},
                      {"batch_size", o.batch_size}, {"input_len", o.input_len}, {"output_len", o.output_len},
+                     {"total_ms", to_json(total)}, {"output_throughput", o.batch_size * o.output_len / total.median * 1e3},
                      {"prefill_ms", to_json(prefill)}, {"prefill_throughput", tokens / prefill.median * 1e3},
                      {"prefill_gflops", gflops}, {"prefill_share_of_peak", gflops / peak.median},
                      {"decode_step_ms", to_json(step)}, {"decode_throughput", o.batch_size / step.median * 1e3},
@@ -105,6 +107,7 @@ void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSumma
   fmt::print("{:<26}{:>12}{:>12}{:>12}\n", "", "min", "median", "max");
   fmt::print("{}{}{}{}", line("machine: reading memory", read, "GB/s"), line("machine: bf16 products", peak, "GFLOP/s"),
              line("prefill", prefill, "ms"), line("decode step", step, "ms"));
+  fmt::print("{}output: {:.2f} tokens/s over the whole batch\n", line("all", total, "ms"), o.batch_size * o.output_len / total.median * 1e3);
   fmt::print("prefill: {:.1f} tokens/s, {:.0f} GFLOP/s = {:.1f} % of the machine's bf16 peak\n", tokens / prefill.median * 1e3, gflops,
              100 * gflops / peak.median);
   fmt::print("decode: {:.2f} tokens/s; a step reads {} of weights and {} of cache, {:.2f} GB/s = {:.1f} % of the machine's bandwidth\n",
@@ -134,6 +137,7 @@ Status bench_one_batch(BenchBatchOptions o) {
     f.read_gbs.push_back(roof.read_gbs());
     f.bf16_gflops.push_back(roof.bf16_gflops());
     TRY(const Measured m, run_batch(*engine, o, rng));
+    f.total_ms.push_back(m.total * 1e3);
     f.prefill_ms.push_back(m.prefill * 1e3);
     for (double s : m.steps) f.step_ms.push_back(s * 1e3);
     f.read_gbs.push_back(roof.read_gbs());
