@@ -37,7 +37,7 @@ class EngineImpl final : public Engine {
  public:
   explicit EngineImpl(LoadedEngine loaded)
       : info_(std::move(loaded.info)), runner_(std::move(loaded.runner)), sched_(std::move(loaded.sched)),
-        builder_(loaded.limits, runner_->model().caches(), runner_->token_pool()), pipe_(*runner_, loaded.limits, info_.pipeline_depth),
+        longest_group_(longest_group(sched_->config().groups)), builder_(loaded.limits, runner_->model().caches(), runner_->token_pool()), pipe_(*runner_, loaded.limits, info_.pipeline_depth),
         thread_([this] { loop(); }) {}
 
   ~EngineImpl() override {
@@ -74,7 +74,9 @@ class EngineImpl final : public Engine {
   }
   EngineStats stats() const override {
     std::lock_guard lock(stats_mutex_);
-    return stats_;
+    EngineStats s = stats_;
+    if (s.running == 0) s.gen_throughput = 0;  // an idle loop does not measure
+    return s;
   }
 
  private:
@@ -127,6 +129,13 @@ class EngineImpl final : public Engine {
     EngineEvent e;
     e.id = id, e.finish = Finish::kAbort;
     return e;
+  }
+
+  // The group that keeps most: the one whose use is reported.
+  static int longest_group(const std::vector<CacheGroup>& groups) {
+    for (size_t g = 0; g < groups.size(); g++)
+      if (groups[g].window_tokens == 0) return int(g);
+    return 0;
   }
 
   void apply(Submit& m, std::vector<Event>&) {
@@ -200,10 +209,8 @@ class EngineImpl final : public Engine {
     const double now = now_seconds();
     std::lock_guard lock(stats_mutex_);
     stats_.running = sched_->running(), stats_.queued = sched_->waiting();
-    if (sched_->config().groups.size()) {
-      stats_.used_tokens = int64_t(sched_->used_blocks(0)) * info_.page_size;
-      stats_.cached_tokens_evictable = int64_t(sched_->evictable_blocks(0)) * info_.page_size;
-    }
+    stats_.used_tokens = int64_t(sched_->used_blocks(longest_group_)) * info_.page_size;
+    stats_.cached_tokens_evictable = int64_t(sched_->evictable_blocks(longest_group_)) * info_.page_size;
     stats_.steps = t.steps, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
     stats_.generated_tokens = t.generated_tokens, stats_.finished = t.finished, stats_.aborted = t.aborted, stats_.preemptions = t.preemptions;
     stats_.schedule_seconds = schedule_seconds_, stats_.forward_seconds = forward_seconds_;
@@ -216,6 +223,7 @@ class EngineImpl final : public Engine {
   EngineInfo info_;
   std::unique_ptr<Runner> runner_;
   std::unique_ptr<Scheduler> sched_;
+  const int longest_group_;
   BatchBuilder builder_;
   StepPipe pipe_;
   std::unordered_map<RequestId, Live> live_;
