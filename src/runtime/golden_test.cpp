@@ -1,6 +1,7 @@
 // The engine against transformers' outputs: token by token in float32, alone and under everything that must not matter.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -20,10 +21,18 @@ const std::string kRoot = XYLEM_SOURCE_DIR;
 
 struct Golden { std::string name, folder, data; };
 void PrintTo(const Golden& g, std::ostream* out) { *out << g.name; }
+// Every folder of tests/golden with reference outputs; its checkpoint lies beside them, or under the same name in models/.
 std::vector<Golden> goldens() {
-  return {{"demo", kRoot + "/models/demo", kRoot + "/tests/golden/demo"},
-          {"gemma4_e", kRoot + "/tests/golden/gemma4-e", kRoot + "/tests/golden/gemma4-e"},
-          {"gemma4_moe", kRoot + "/tests/golden/gemma4-moe", kRoot + "/tests/golden/gemma4-moe"}};
+  std::vector<Golden> list;
+  for (const auto& e : std::filesystem::directory_iterator(kRoot + "/tests/golden")) {
+    if (!std::filesystem::exists(e.path() / "golden.json")) continue;
+    std::string name = e.path().filename();
+    const std::string folder = std::filesystem::exists(e.path() / "config.json") ? e.path().string() : kRoot + "/models/" + name;
+    std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+    list.push_back({name, folder, e.path()});
+  }
+  std::sort(list.begin(), list.end(), [](const Golden& a, const Golden& b) { return a.name < b.name; });
+  return list;
 }
 
 struct TextCase { std::string name; std::vector<TokenId> prompt, output; json top5; };
