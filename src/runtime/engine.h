@@ -83,6 +83,7 @@ struct EngineConfig {
   bool disable_radix_cache = false;
   int pipeline_depth = 0;             // 1, or 2: plan the next step while one runs
   bool progress = true;               // loading bar on a terminal
+  bool explain = false;               // log which kernels the first prompt step and the first decode step ran
 };
 
 struct EngineInfo {                   // fixed after start

@@ -67,6 +67,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
   const std::vector<CacheGroup> groups = model->caches().groups();
   TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
+  out.runner->set_explain(config.explain);
   out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
                                                           plan.context, *policy, i.radix_cache});
   i.load_seconds = now_seconds() - t0;

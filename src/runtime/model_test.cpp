@@ -5,10 +5,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "nn/model.h"
 #include "runtime/collector.h"
+#include "runtime/load.h"
 
 namespace xylem {
 namespace {
@@ -136,6 +138,36 @@ TEST_P(ModelTest, PromptLogprobsEqualThoseOfDecoding) {
     EXPECT_NEAR(l.logprob, first.logprobs[i].logprob, 2e-3);
     ASSERT_EQ(l.top.size(), 2u);
     EXPECT_EQ(l.top[0].first, first.tokens[i]);  // greedy
+  }
+}
+
+// A recorded step, run again, gives the same bits: launch arguments hold everything that a step reads.
+TEST_P(ModelTest, ReplayEqualsEager) {
+  auto loaded = load_engine(config("bfloat16"));
+  ASSERT_TRUE(loaded.ok()) << loaded.error().text;
+  std::map<RequestId, GenerateRequest> requests;
+  for (RequestId id = 1; id <= 4; id++) {
+    requests[id].id = id, requests[id].prompt = prompts_[size_t(id)], requests[id].sampling.seed = id;
+    loaded->sched->submit({id, prompts_[size_t(id)], 8, 0, {}, 0, 0, -1});
+  }
+  StepSlab slab(loaded->runner->device(), loaded->limits, loaded->runner->model().caches());
+  BatchBuilder builder(loaded->limits, loaded->runner->model().caches(), loaded->runner->token_pool());
+  std::vector<Event> events;
+  auto bytes = [](const Tensor& t) { return std::string(t.as<const char>(), t.bytes()); };
+  for (int step = 0; step < 6; step++) {  // prompts first, then decodes
+    const StepPlan p = loaded->sched->plan(&events);
+    ASSERT_FALSE(p.rows.empty());
+    builder.build(p, *loaded->sched, [&](RequestId id) -> const GenerateRequest& { return requests.at(id); }, slab);
+    Plan plan;
+    loaded->runner->run(slab, &plan);
+    const std::string logits = bytes(slab.sample.logits), tokens = bytes(slab.sample.tokens);
+    std::memset(slab.sample.logits.data, 0xFF, slab.sample.logits.bytes());
+    std::memset(slab.sample.tokens.data, 0xFF, slab.sample.tokens.bytes());
+    loaded->runner->replay(plan);
+    EXPECT_EQ(bytes(slab.sample.logits), logits) << "step " << step;
+    EXPECT_EQ(bytes(slab.sample.tokens), tokens) << "step " << step;
+    const int32_t* t = slab.sample.tokens.as<int32_t>();
+    loaded->sched->commit(p, {t, size_t(slab.sample.tokens.numel())}, &events);
   }
 }
 

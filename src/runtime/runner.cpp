@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <string>
+
+#include "base/log.h"
+
 namespace xylem {
 
 Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
@@ -46,13 +51,28 @@ size_t Runner::measure() {
   return arena.peak() + 4096;
 }
 
-void Runner::run(StepSlab& s) {
+void Runner::run(StepSlab& s, Plan* plan) {
+  bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;
+  if (pending && !plan) return run_explained(s, pending, &pending == &explain_prompt_ ? "prompt" : "decode");
+  if (plan) stream_.begin_capture(plan);
   Arena arena(arena_memory_.data(), arena_memory_.bytes());
   Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, false, tap_};
   stream_.run(s.take);
   s.sample.logits = model_->forward(c);
   if (s.sample.logits) stream_.run(s.sample);
   device_->sync();
+  if (plan) stream_.end_capture();
+}
+
+void Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {
+  Plan plan;
+  run(s, &plan);
+  pending = false;
+  std::map<std::pair<std::string, std::string>, int> calls;
+  for (const Launch& l : plan) calls[{l.op, l.kernel}]++;
+  std::string text;
+  for (const auto& [k, n] : calls) text += fmt::format("{}{}:{} x{}", text.empty() ? "" : ", ", k.first, k.second, n);
+  log::info("kernels of a {} step of {} tokens: {}", kind, s.batch.tokens.numel(), text);
 }
 
 int64_t Runner::cache_bytes() const {

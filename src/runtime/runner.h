@@ -16,7 +16,10 @@ class Runner {
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
                                                 const std::vector<int>& pool_blocks, bool round_x);
   // Runs the step to its end on this thread; s.sample's outputs are then on the host. One thread at a time.
-  void run(StepSlab& s);
+  // With plan, every op call is recorded in it as well.
+  void run(StepSlab& s, Plan* plan = nullptr);
+  // Runs recorded calls again: with unchanged slabs, the same bits in the same places.
+  void replay(const Plan& plan) { stream_.replay(plan); }
 
   CpuDevice& device() { return *device_; }
   const Model& model() const { return *model_; }
@@ -25,12 +28,14 @@ class Runner {
   int64_t cache_bytes() const;
   int64_t arena_bytes() const { return int64_t(arena_memory_.bytes()); }
   void set_tap(HiddenTap* tap) { tap_ = tap; }
+  void set_explain(bool on) { explain_prompt_ = explain_decode_ = on; }  // log the kernels of the next step of each kind
 
  private:
   Runner(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
       : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
   Status allocate(const std::vector<int>& pool_blocks);
   size_t measure();
+  void run_explained(StepSlab& s, bool& pending, const char* kind);
 
   std::unique_ptr<CpuDevice> device_;
   std::unique_ptr<Model> model_;
@@ -43,6 +48,7 @@ class Runner {
   Buffer token_memory_, arena_memory_;
   Tensor token_pool_;                // [rows, context + 1] i32
   HiddenTap* tap_ = nullptr;
+  bool explain_prompt_ = false, explain_decode_ = false;
 };
 
 }  // namespace xylem

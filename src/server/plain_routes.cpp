@@ -4,13 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/version.h"
 #include "server/app.h"
 #include "server/fields.h"
 
 namespace xylem {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 Json model_card(const App& app) {
   return {{"id", app.model_name},
@@ -98,6 +97,7 @@ HttpResponse server_info(App& app, const HttpRequest&) {
                {"schedule_policy", i.schedule_policy},
                {"disable_radix_cache", !i.radix_cache},
                {"pipeline_depth", i.pipeline_depth},
+               {"vocab_size", i.vocab_size},
                {"parameters", i.parameters},
                {"weight_bytes", i.weight_bytes},
                {"kv_bytes", i.kv_bytes},
