@@ -99,13 +99,13 @@ TEST_P(GoldenTest, AloneThenAllAtOnceWithAWarmCache) {
   for (const auto& c : cases) expect_golden(c, send(*engine, c, eos)->wait(), "cold");
   std::vector<std::shared_ptr<Collector>> sinks;
   for (const auto& c : cases) sinks.push_back(send(*engine, c, eos));
-  int cached = 0;
+  size_t cached = 0, prompt_tokens = 0;
   for (size_t i = 0; i < cases.size(); i++) {
     const auto all = sinks[i]->wait();
     expect_golden(cases[i], all, "warm");
-    cached += all.cached_tokens;
+    cached += size_t(all.cached_tokens), prompt_tokens += cases[i].prompt.size();
   }
-  EXPECT_GT(cached, 2000);
+  EXPECT_GT(cached, prompt_tokens / 2);
 }
 
 constexpr size_t kShort = 100;  // tokens of prompt and output
