@@ -287,10 +287,11 @@ TEST(Tokenizer, GoldenPrompts) {
   for (const auto& folder : fs::directory_iterator(kRoot / "tests/golden")) {
     const fs::path golden = folder.path() / "golden.json";
     if (!fs::exists(golden)) continue;
+    const json data = read_json(golden);
+    if (!data.at("cases").at(0).contains("prompt_text")) continue;  // ids alone: a checkpoint without text
     const bool own = fs::exists(folder.path() / "tokenizer.json");
     const auto t = Tokenizer::load((own ? folder.path() : kRoot / "models" / folder.path().filename()).string());
     ASSERT_TRUE(t.ok()) << t.error().text;
-    const json data = read_json(golden);
     for (const json& c : data.at("cases")) {
       const Ids prompt = c.at("prompt_ids"), output = c.at("output_ids");
       if (!c.contains("images")) {  // whose text holds one placeholder for the many ids of an image
