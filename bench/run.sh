@@ -11,8 +11,8 @@ batch() { echo "\$ xylem bench one-batch $*"; "$xylem" bench one-batch --load-fo
 for model in qwen3-0.6b gemma4-e2b; do
   m="--model bench/configs/$model"
   for _ in 1 2; do  # depth 0 and depth 2048, alternating
-    batch $m --input-len 16 --output-len 48 --repeats 3
-    batch $m --input-len 2048 --output-len 32 --repeats 1 --chunked-prefill-size 512
+    batch $m --input-len 16 --output-len 64 --repeats 2
+    batch $m --input-len 2048 --output-len 64 --repeats 1 --chunked-prefill-size 512
   done
   batch $m --input-len 512 --output-len 2 --repeats 3 --chunked-prefill-size 512
   batch $m --batch-size 16 --input-len 32 --output-len 64 --repeats 1
