@@ -2,31 +2,15 @@
 scalars, expert scales), other shapes, other float types, sharded files, the text-only class; outputs by a numpy implementation.
 
     python3 make_gemma4_odd.py NUMPY_REF [FOLDER]        NUMPY_REF: the folder of the reference's gemma4.py and common.py"""
-import json, pathlib, struct, sys
+import json, pathlib, sys
 import numpy as np
+from golden_io import encode, f32, write_safetensors
 
 sys.path.insert(0, sys.argv[1])
 import common, gemma4
 
 root = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parent)
 EOS, VOCAB = [1, 5], 512
-
-
-def write_safetensors(path, tensors):
-    head, blob = {}, b""
-    for name, (dtype, shape, raw) in tensors.items():
-        head[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
-        blob += raw
-    text = json.dumps(head).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
-
-
-def encode(a, dtype):
-    """Bytes of the stored type, and the values they stand for."""
-    if dtype == "F16": h = a.astype("<f2"); return h.tobytes(), h.astype(np.float64)
-    u = a.astype(np.float32).view(np.uint32)
-    u = ((u + 0x7FFF + ((u >> 16) & 1)) >> 16).astype(np.uint16)
-    return u.tobytes(), (u.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
 def config(hidden, kinds, **more):
@@ -103,7 +87,6 @@ def make(name, seed, t, dtype, shards, per_expert=False):
         for i in range(shards): write_safetensors(out / file(i), {n: stored[n] for n in names[i::shards]})
         (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {n: file(i % shards) for i, n in enumerate(names)}}))
     word = cases[6]["prompt_ids"]
-    f32 = lambda a: ("F32", a.shape, np.ascontiguousarray(a, np.float32).tobytes())
     write_safetensors(out / "hidden.safetensors", {"word.input_ids": ("I32", (len(word),), np.array(word, np.int32).tobytes()),
                                                    **{f"word.hidden.{i}": f32(h) for i, h in enumerate(ref.forward(np.array(word))[0])}})
     (out / "golden.json").write_text(json.dumps({"made_by": "make_gemma4_odd.py", "eos_token_ids": EOS, "cases": cases}))

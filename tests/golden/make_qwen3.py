@@ -4,8 +4,9 @@
 
 Formulas: Qwen3 (grouped-query attention, RMS norm of each query and key head before the rotation, SwiGLU, untied head), written
 here from the definition of each part; nothing is shared with the program under test."""
-import json, pathlib, struct, sys
+import json, pathlib, sys
 import numpy as np
+from golden_io import encode, f32, write_safetensors
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, DIM, FFN, VOCAB, THETA, EPS = 64, 3, 6, 2, 32, 96, 512, 1e6, 1e-6
 EOS = [1, 5]
@@ -13,26 +14,10 @@ out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).
 rng = np.random.default_rng(20)
 
 
-def write_safetensors(path, tensors):
-    head, blob = {}, b""
-    for name, (dtype, shape, raw) in tensors.items():
-        head[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
-        blob += raw
-    text = json.dumps(head).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
-
-
-def bf16(a):
-    """The bits rounded to nearest even, and the values they stand for."""
-    u = a.astype(np.float32).view(np.uint32)
-    u = ((u + 0x7FFF + ((u >> 16) & 1)) >> 16).astype(np.uint16)
-    return u.tobytes(), (u.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-
-
 stored, w = {}, {}
 def weight(name, *shape, norm=False):
     a = 1 + 0.3 * rng.standard_normal(shape) if norm else rng.standard_normal(shape) * (2.0 if "lm_head" in name else 1.0) * shape[-1] ** -0.5
-    raw, w[name] = bf16(a)
+    raw, w[name] = encode(a, "BF16")
     stored[name + ".weight"] = ("BF16", shape, raw)
 
 
@@ -101,7 +86,6 @@ for n in [1, 2, 15, 16, 17, 31, 40, 48, 55, 60, 63, 64, 65, 130, 200, 260, 330, 
 out.mkdir(exist_ok=True)
 write_safetensors(out / "model.safetensors", stored)
 word = cases[6]["prompt_ids"]
-f32 = lambda a: ("F32", a.shape, np.ascontiguousarray(a, np.float32).tobytes())
 write_safetensors(out / "hidden.safetensors", {"word.input_ids": ("I32", (len(word),), np.array(word, np.int32).tobytes()),
                                                **{f"word.hidden.{i}": f32(h) for i, h in enumerate(forward(word)[0])}})
 (out / "golden.json").write_text(json.dumps({"made_by": "make_qwen3.py", "eos_token_ids": EOS, "cases": cases}))
