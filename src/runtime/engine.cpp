@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <deque>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -51,13 +50,15 @@ class EngineImpl final : public Engine {
 
   Status submit(GenerateRequest r, std::shared_ptr<EventSink> sink) override {
     TRY_VOID(check(r));
+    std::erase_if(r.stop_ids, [this](TokenId id) { return outside_vocabulary(id); });  // can never come, and must not index the logits
     std::lock_guard lock(submit_mutex_);  // the count and the message belong together
     if (stopping_) return unavailable("The server is shutting down.");
     const int free_slots = std::max(0, info_.max_running_requests - running_.load());
     if (pending_.load() >= info_.max_queued_requests + free_slots) return unavailable("The request queue is full.");
-    pending_++;
-    if (!inbox_.push(Submit{std::move(r), std::move(sink)})) return unavailable("The server is shutting down.");
-    return {};
+    pending_++;  // before the push: the engine thread may start it at once
+    if (inbox_.push(Submit{std::move(r), std::move(sink)})) return {};
+    pending_--;
+    return unavailable("The server is shutting down.");
   }
   void cancel(RequestId id) override { inbox_.push(Cancel{id}); }
   bool flush_cache() override {
@@ -80,17 +81,17 @@ class EngineImpl final : public Engine {
   }
 
  private:
+  bool outside_vocabulary(TokenId id) const { return id < 0 || id >= info_.vocab_size; }
   Status check(const GenerateRequest& r) const {
     if (r.prompt.empty()) return invalid("The prompt is empty.");
     if (int64_t(r.prompt.size()) >= info_.context_length)
       return invalid(fmt::format("The prompt has {} tokens; the context holds {}.", r.prompt.size(), info_.context_length));
-    auto outside = [&](TokenId id) { return id < 0 || id >= info_.vocab_size; };
     for (TokenId id : r.prompt)
-      if (outside(id)) return invalid(fmt::format("Token id {} of the prompt is outside the vocabulary of {}.", id, info_.vocab_size));
+      if (outside_vocabulary(id)) return invalid(fmt::format("Token id {} of the prompt is outside the vocabulary of {}.", id, info_.vocab_size));
     for (const auto& [id, value] : r.sampling.logit_bias)
-      if (outside(id)) return invalid(fmt::format("Token id {} of logit_bias is outside the vocabulary of {}.", id, info_.vocab_size));
+      if (outside_vocabulary(id)) return invalid(fmt::format("Token id {} of logit_bias is outside the vocabulary of {}.", id, info_.vocab_size));
     for (TokenId id : r.logprob_ids)
-      if (outside(id)) return invalid(fmt::format("Token id {} of token_ids_logprob is outside the vocabulary of {}.", id, info_.vocab_size));
+      if (outside_vocabulary(id)) return invalid(fmt::format("Token id {} of token_ids_logprob is outside the vocabulary of {}.", id, info_.vocab_size));
     if (r.sampling.logit_bias.size() + r.stop_ids.size() > size_t(kMaxAdjustments))
       return invalid(fmt::format("logit_bias and stop token ids together have more than {} entries.", kMaxAdjustments));
     if (r.logprob_ids.size() > size_t(kMaxChosen)) return invalid(fmt::format("token_ids_logprob has more than {} entries.", kMaxChosen));

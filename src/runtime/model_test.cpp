@@ -141,6 +141,21 @@ TEST_P(ModelTest, PromptLogprobsEqualThoseOfDecoding) {
   }
 }
 
+// min_new_tokens bans the stop ids: those outside the logits must not be written.
+TEST_P(ModelTest, StopIdsOutsideTheVocabularyDoNoHarm) {
+  auto e = start(config("float32"));
+  std::vector<Collector::All> got;
+  for (const std::vector<TokenId>& stops : {std::vector<TokenId>{}, std::vector<TokenId>{-7, 99999999, TokenId(e->info().vocab_size)}}) {
+    GenerateRequest r;
+    r.id = e->next_id(), r.prompt = prompts_[3], r.max_new_tokens = 8, r.min_new_tokens = 5, r.stop_ids = stops, r.sampling.temperature = 0;
+    auto sink = std::make_shared<Collector>();
+    ASSERT_TRUE(e->submit(r, sink).ok());
+    got.push_back(sink->wait());
+  }
+  EXPECT_EQ(got[1].tokens.size(), 8u);
+  EXPECT_EQ(got[1].tokens, got[0].tokens);
+}
+
 // A recorded step, run again, gives the same bits: launch arguments hold everything that a step reads.
 TEST_P(ModelTest, ReplayEqualsEager) {
   auto loaded = load_engine(config("bfloat16"));
