@@ -82,15 +82,4 @@ int64_t prompt_matrix_parameters(const std::vector<Param>& params) {
   return total;
 }
 
-int64_t stored_bytes(const std::vector<Param>& params, size_t element_bytes) {
-  int64_t total = 0;
-  for (const Param& p : params) {
-    int64_t n = 1;
-    for (int64_t d : p.shape) n *= d;
-    if (p.kind == Param::Kind::kVector || p.kind == Param::Kind::kConstant) total += n * 4;
-    else if (p.kind != Param::Kind::kTied) total += n * int64_t(element_bytes);
-  }
-  return total;
-}
-
 }  // namespace xylem

@@ -88,10 +88,9 @@ struct RegisterModel {
 // The model of a parsed config.json. An unknown architecture lists the known ones; a wrong config names the key.
 Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptions& options);
 
-// Numbers and bytes of a parameter list: what `inspect` prints and the engine plans with. element_bytes: of the stored type.
+// Numbers of a parameter list.
 int64_t count_parameters(const std::vector<Param>& params);
 // Of the matrices that every token of a prompt is multiplied with; of experts, all.
 int64_t prompt_matrix_parameters(const std::vector<Param>& params);
-int64_t stored_bytes(const std::vector<Param>& params, size_t element_bytes);
 
 }  // namespace xylem

@@ -75,10 +75,4 @@ void Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {
   log::info("kernels of a {} step of {} tokens: {}", kind, s.batch.tokens.numel(), text);
 }
 
-int64_t Runner::cache_bytes() const {
-  int64_t n = 0;
-  for (const Buffer& b : pool_memory_) n += int64_t(b.bytes());
-  return n;
-}
-
 }  // namespace xylem

@@ -23,10 +23,7 @@ class Runner {
 
   CpuDevice& device() { return *device_; }
   const Model& model() const { return *model_; }
-  const LoadedWeights& weights() const { return weights_; }
   Tensor token_pool() const { return token_pool_; }
-  int64_t cache_bytes() const;
-  int64_t arena_bytes() const { return int64_t(arena_memory_.bytes()); }
   void set_tap(HiddenTap* tap) { tap_ = tap; }
   void set_explain(bool on) { explain_prompt_ = explain_decode_ = on; }  // log the kernels of the next step of each kind
 

@@ -116,7 +116,6 @@ class Scheduler {
   int waiting() const { return int(waiting_.size()); }
   int used_blocks(int group) const { return pools_[size_t(group)].used_blocks(); }
   int evictable_blocks(int group) const { return pools_[size_t(group)].evictable_blocks(); }
-  int total_blocks(int group) const { return pools_[size_t(group)].size(); }
   const SchedulerTotals& totals() const { return totals_; }
   const SchedulerConfig& config() const { return config_; }
 
