@@ -81,11 +81,11 @@ std::string line(const char* name, const Summary& s, const char* unit) {
 Json to_json(const Summary& s) { return {{"min", s.min}, {"median", s.median}, {"max", s.max}}; }
 
 struct Figures {
-  std::vector<double> total_ms, prefill_ms, step_ms, read_gbs, bf16_gflops;
+  std::vector<double> total_ms, prefill_ms, step_ms, read_gbs, bf16_gflops, f32_gflops;
 };
 
 void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSummary& model, const Figures& f) {
-  const Summary total = summarize(f.total_ms), prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops);
+  const Summary total = summarize(f.total_ms), prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops), f32 = summarize(f.f32_gflops);
   const double tokens = double(o.batch_size) * o.input_len;
   const double weights = model.step_bytes(o.batch_size), cache = o.batch_size * model.cache_bytes(o.input_len + o.output_len / 2);
   const double gbs = (weights + cache) / step.median / 1e6, gflops = tokens * model.prompt_flops_per_token() / prefill.median / 1e6;
@@ -97,7 +97,7 @@ void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSumma
                      {"decode_step_ms", to_json(step)}, {"decode_throughput", o.batch_size / step.median * 1e3},
                      {"step_weight_bytes", weights}, {"step_cache_bytes", cache},
                      {"decode_gbs", gbs}, {"decode_share_of_bandwidth", gbs / read.median},
-                     {"read_gbs", to_json(read)}, {"bf16_gflops", to_json(peak)}};
+                     {"read_gbs", to_json(read)}, {"bf16_gflops", to_json(peak)}, {"f32_gflops", to_json(f32)}};
   if (o.json) {
     fmt::print("{}\n", json.dump());
     return;
@@ -105,7 +105,7 @@ void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSumma
   fmt::print("{} requests of {} + {} tokens, {} repeats; {} on {} threads, {}\n", o.batch_size, o.input_len, o.output_len, o.repeats, info.isa,
              info.threads, info.dtype);
   fmt::print("{:<26}{:>12}{:>12}{:>12}\n", "", "min", "median", "max");
-  fmt::print("{}{}{}{}", line("machine: reading memory", read, "GB/s"), line("machine: bf16 products", peak, "GFLOP/s"),
+  fmt::print("{}{}{}{}{}", line("machine: reading memory", read, "GB/s"), line("machine: bf16 products", peak, "GFLOP/s"), line("machine: f32 products", f32, "GFLOP/s"),
              line("prefill", prefill, "ms"), line("decode step", step, "ms"));
   fmt::print("{}output: {:.2f} tokens/s over the whole batch\n", line("all", total, "ms"), o.batch_size * o.output_len / total.median * 1e3);
   fmt::print("prefill: {:.1f} tokens/s, {:.0f} GFLOP/s = {:.1f} % of the machine's bf16 peak\n", tokens / prefill.median * 1e3, gflops,
@@ -136,6 +136,7 @@ Status bench_one_batch(BenchBatchOptions o) {
   for (int i = 0; i < o.repeats; i++) {
     f.read_gbs.push_back(roof.read_gbs());
     f.bf16_gflops.push_back(roof.bf16_gflops());
+    f.f32_gflops.push_back(roof.f32_gflops());
     TRY(const Measured m, run_batch(*engine, o, rng));
     f.total_ms.push_back(m.total * 1e3);
     f.prefill_ms.push_back(m.prefill * 1e3);
