@@ -42,6 +42,7 @@ struct KvStore {
 // y = softmax(scale * q K^T + mask) V for the rows of a step. Row b holds queries [cu_q[b], cu_q[b+1]), the last ones of its
 // kv_len[b] tokens, whose K and V are in the cache. Query at position p sees keys k <= p and, with window W > 0, k > p - W
 // (specs/common.md 6). Query head h reads kv head h / (heads / kv_heads). Blocks outside every query's window may be holes.
+// With sinks, exp(sinks[h]) joins the sum of the softmax of head h, but no value does (specs/gpt_oss.md 4).
 // With a bf16 cache, q and the probabilities may be rounded to bf16 before their products.
 struct Attention {
   static constexpr const char* kName = "attention";
@@ -53,7 +54,8 @@ struct Attention {
   Tensor y;        // [T, heads, dim] f32, contiguous
   float scale = 1.0f;
   int window = 0;
-  XYLEM_FIELDS(in(q), in(cache.pool), in(table), in(cu_q), in(kv_len), out(y))
+  Tensor sinks;    // [heads] f32 or empty
+  XYLEM_FIELDS(in(q), in(cache.pool), in(table), in(cu_q), in(kv_len), in(sinks), out(y))
 };
 
 }  // namespace xylem

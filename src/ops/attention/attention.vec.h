@@ -254,9 +254,12 @@ struct Run {
     for (; j < panels; j++) some.template operator()<1>();
   }
 
-  void clear(Work<T>& w, int64_t rows) const {
+  // Nothing seen yet but the sinks, which have no values.
+  void clear(const Item& it, Work<T>& w, int64_t rows) const {
     std::memset(w.o, 0, size_t(rows * pd) * sizeof(float));
     for (int64_t i = 0; i < kRows; i++) w.max[i] = -INFINITY, w.sum[i] = 0;
+    if (a.sinks)
+      for (int64_t i = 0; i < it.rows(); i++) w.max[i] = a.sinks.as()[it.head + i % it.heads], w.sum[i] = 1;
     for (int64_t i = 0; i < kRows; i++) w.tile_max[i] = -INFINITY, w.tile_sum[i] = 0;
   }
 
@@ -279,7 +282,7 @@ struct Run {
   void item(const Item& it, Work<T>& w, float* partials) const {
     const int64_t rows = it.rows();
     load_q(it, w);
-    clear(w, rows);
+    clear(it, w, rows);
     float* partial = it.partial >= 0 ? partials + it.partial : nullptr;
     for (int64_t n = it.tile_begin; n < it.tile_end; n++) {
       const Tile t = tile_of(a, it, n);
@@ -304,7 +307,7 @@ struct Run {
   // One row of an item whose tiles were computed apart.
   void merge_row(const Item& it, int64_t r, Work<T>& w, const float* partials) const {
     const int64_t rows = it.rows();
-    clear(w, 1);
+    clear(it, w, 1);
     const float* partial = partials + it.partial;
     for (int64_t n = it.tile_begin; n < it.tile_end; n++, partial += partial_floats(rows, pd)) {
       merge_factors(partial + rows * pd, partial + rows * pd + kRows, w);

@@ -62,7 +62,7 @@ const MicroTable& avx2_micros() { return make_table<FmaBf16, FmaF16, FmaF32>(); 
 
 namespace xylem {
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MatMul>, [](const MatMul& a, Device& d) {
+const Kernel<MatMul> kernel(Dev::kCpu, "avx2", 20, plain_weights<Isa::kAvx2>, [](const MatMul& a, Device& d) {
   run_matmul(a, d, table_micro(avx2_micros(), a.w.dtype, a.round_x));
 });
 }  // namespace

@@ -47,7 +47,7 @@ const MicroTable& avx512_micros() { return make_table<FmaBf16, FmaF16, FmaF32>()
 
 namespace xylem {
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MatMul>, [](const MatMul& a, Device& d) {
+const Kernel<MatMul> kernel(Dev::kCpu, "avx512", 30, plain_weights<Isa::kAvx512>, [](const MatMul& a, Device& d) {
   run_matmul(a, d, table_micro(avx512_micros(), a.w.dtype, a.round_x));
 });
 }  // namespace

@@ -6,7 +6,7 @@ namespace xylem {
 struct MatMul {
   static constexpr const char* kName = "matmul";
   Tensor x;     // [M, K] f32, strided rows
-  Tensor w;     // [N, K] packed, bf16 | f16 | f32
+  Tensor w;     // [N, K] packed, bf16 | f16 | f32 | float8 | mxfp4
   Tensor bias;  // [N] f32 or empty
   Tensor y;     // [M, N] f32, strided rows
   bool round_x = false;

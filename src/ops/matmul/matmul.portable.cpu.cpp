@@ -62,7 +62,7 @@ struct Fma : Plain {
 const MicroTable& portable_micros() { return make_table<Fma<DType::kBF16>, Fma<DType::kF16>, Fma<DType::kF32>>(); }
 
 namespace {
-const Kernel<MatMul> kernel(Dev::kCpu, "portable", 10, nullptr, [](const MatMul& a, Device& d) {
+const Kernel<MatMul> kernel(Dev::kCpu, "portable", 10, plain_weights<Isa::kScalar>, [](const MatMul& a, Device& d) {
   run_matmul(a, d, table_micro(portable_micros(), a.w.dtype, a.round_x));
 });
 }  // namespace

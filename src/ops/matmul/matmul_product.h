@@ -46,5 +46,7 @@ inline const Micro& table_micro(const MicroTable& t, DType w, bool round_x) {
   return *t.at[w == DType::kBF16 ? 0 : w == DType::kF16 ? 1 : 2][round_x];
 }
 void run_matmul(const MatMul& a, Device& d, const Micro& micro);
+template <Isa kIsa>
+bool plain_weights(const MatMul& a, const Device& d) { return cpu_isa(d) >= kIsa && !is_quantised(a.w.dtype); }
 
 }  // namespace xylem

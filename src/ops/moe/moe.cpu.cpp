@@ -15,7 +15,7 @@
 namespace xylem {
 namespace {
 
-// Part of a row of ActMul, for one instruction set: [kSilu, kGeluTanh].
+// Part of a row of ActMul, for one instruction set, by activation.
 using ActPiece = void (*)(const ActMul& a, int64_t row, int64_t begin, int64_t n);
 
 // Memory of one call, cut from the device's scratch.
@@ -109,7 +109,7 @@ void pack_tokens(const MoeExperts& a, const Plan& p, const CpuThread& t) {
 void pack_middle(const MoeExperts& a, const Plan& p, const CpuThread& t) {
   ActMul act;
   act.gate = act.up = act.y = make_tensor(p.gate_up, DType::kF32, {p.rows, 2 * p.I});
-  act.up.data = p.gate_up + p.I, act.act = a.act;
+  act.up.data = p.gate_up + p.I, act.act = a.act, act.limit = a.limit;
   const auto r = t.range(p.rows * p.mid.blocks());
   for (int64_t i = r.begin; i < r.end; i++) {
     const int64_t row = i / p.mid.blocks(), block = i % p.mid.blocks(), j = block * kBlockK;
@@ -136,13 +136,13 @@ void sum_experts(const MoeExperts& a, const Plan& p, const CpuThread& t) {
   }
 }
 
-void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece (&act)[2]) {
+void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece* act) {
   CpuDevice& dev = cpu(d);
   Plan p;
   p.T = a.x.rows(), p.k = a.ids.cols(), p.E = a.gate_up.dim[0], p.H = a.x.cols(), p.I = a.down.dim[2],
   p.rows = p.T * p.k;
   if (p.T == 0) return;
-  p.micro = &micro, p.act = act[a.act == Act::kGeluTanh];
+  p.micro = &micro, p.act = act[size_t(a.act)];
   p.x = {nullptr, p.rows, p.H, micro.x_bytes}, p.mid = {nullptr, p.rows, p.I, micro.x_bytes};
   const double chosen = double(std::min(p.rows, p.E)), weights = 3.0 * double(p.H) * double(p.I);
   p.n_threads = product_threads(dev.pool().size(), chosen * weights * double(dtype_bytes(a.down.dtype)),
@@ -162,27 +162,26 @@ void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece (&ac
   });
 }
 
-constexpr ActPiece kPortable[2] = {portable::act_mul<Act::kSilu>, portable::act_mul<Act::kGeluTanh>};
-const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, nullptr, [](const MoeExperts& a, Device& d) {
-  run(a, d, table_micro(portable_micros(), a.down.dtype, a.round_x), kPortable);
+template <Isa kIsa>
+bool plain(const MoeExperts& a, const Device& d) { return cpu_isa(d) >= kIsa && !is_quantised(a.down.dtype) && !a.down_bias && !a.gate_up_bias; }
+const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, plain<Isa::kScalar>, [](const MoeExperts& a, Device& d) {
+  run(a, d, table_micro(portable_micros(), a.down.dtype, a.round_x), portable::kPieces);
 });
 #if defined(__x86_64__)
-constexpr ActPiece kAvx2[2] = {avx2::act_mul<Act::kSilu>, avx2::act_mul<Act::kGeluTanh>};
-constexpr ActPiece kAvx512[2] = {avx512::act_mul<Act::kSilu>, avx512::act_mul<Act::kGeluTanh>};
 bool supports_bf16(const MoeExperts& a, const Device& d) {
-  return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.down.dtype == DType::kBF16;
+  return plain<Isa::kAvx512Bf16>(a, d) && a.round_x && a.down.dtype == DType::kBF16;
 }
-const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2, MoeExperts>,
+const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, plain<Isa::kAvx2>,
                                      [](const MoeExperts& a, Device& d) {
-                                       run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), kAvx2);
+                                       run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), avx2::kPieces);
                                      });
-const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512, MoeExperts>,
+const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, plain<Isa::kAvx512>,
                                        [](const MoeExperts& a, Device& d) {
-                                         run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), kAvx512);
+                                         run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), avx512::kPieces);
                                        });
 const Kernel<MoeExperts> avx512_bf16_kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports_bf16,
                                             [](const MoeExperts& a, Device& d) {
-                                              run(a, d, avx512_bf16_micro(), kAvx512);
+                                              run(a, d, avx512_bf16_micro(), avx512::kPieces);
                                             });
 #endif
 

@@ -1,0 +1,15 @@
+#pragma once
+#include "ops/state_cache.h"
+namespace xylem {
+// A short convolution over time in each channel, then SiLU (specs/qwen3_5.md 5):
+//   y[t, c] = silu( sum over j < taps of w[c, j] * x[t - taps + 1 + j, c] ),
+// where inputs before the row's first token come from the state: the last taps - 1 inputs, [taps - 1][C] floats, oldest first.
+struct CausalConv {
+  static constexpr const char* kName = "causal_conv";
+  Tensor x;          // [T, C] f32, strided rows
+  Tensor w;          // [C, taps] f32
+  StateCache state;
+  Tensor y;          // [T, C] f32
+  XYLEM_FIELDS(in(x), in(w), in(state.state_in), in(state.table), in(state.cu_q), in(state.kv_len), inout(state.pool), out(y))
+};
+}  // namespace xylem
