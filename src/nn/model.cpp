@@ -3,9 +3,10 @@
 namespace xylem {
 
 Param& ParamList::add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape) {
-  list_.push_back({kind, std::move(name), &t, std::move(shape), {}, {}, nullptr});
-  list_.back().logits_only = logits_only_;
-  return list_.back();
+  Param& p = list_.emplace_back();
+  p.kind = kind, p.name = std::move(name), p.tensor = &t, p.shape = std::move(shape);
+  p.logits_only = logits_only_, p.also_from = also_from_, p.also_to = also_to_;
+  return p;
 }
 
 void ParamList::fused(std::string name, Tensor& t, int64_t k, std::vector<Param::Part> parts) {
@@ -15,8 +16,23 @@ void ParamList::fused(std::string name, Tensor& t, int64_t k, std::vector<Param:
   add(Param::Kind::kMatrix, std::move(name), t, {n, k}).parts = std::move(parts);
 }
 
-void ParamList::experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts) {
-  add(Param::Kind::kExperts, std::move(name), t, {e, n, k}).parts = std::move(parts);
+Param& ParamList::floats(std::string name, Tensor& t, std::vector<int64_t> shape, std::vector<Param::Part> parts) {
+  std::erase_if(parts, [](const Param::Part& p) { return p.rows == 0; });
+  Param& p = add(Param::Kind::kVector, std::move(name), t, std::move(shape));
+  p.parts = std::move(parts);
+  return p;
+}
+
+Param& ParamList::experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts) {
+  Param& p = add(Param::Kind::kExperts, std::move(name), t, {e, n, k});
+  p.parts = std::move(parts);
+  return p;
+}
+
+void ParamList::heads(std::string name, Tensor& t, int64_t heads, int64_t n, int64_t k, Param::HeadRows head) {
+  CHECK(head.first >= 0 && head.first + n <= head.rows, name, head.first, n, head.rows);
+  Param& p = add(Param::Kind::kHeads, std::move(name), t, {heads, head.transposed ? k : n, head.transposed ? n : k});
+  p.head = head;
 }
 
 void ParamList::constant(std::string name, Tensor& t, std::vector<float> values) {

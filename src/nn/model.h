@@ -17,10 +17,11 @@ struct Ctx;
 // One tensor of the model, and where its numbers come from. One list serves loading, random weights, memory counts and dumps.
 struct Param {
   enum class Kind : uint8_t {
-    kVector,    // any float type in the file -> float32, contiguous
+    kVector,    // any float type and any shape in the file -> float32, contiguous
     kMatrix,    // [N, K] -> packed, in the stored type: the weight of a matrix product (rows are gathered from it as well)
     kTable,     // [N, K] -> rows as stored, only ever gathered from: stays mapped in the file where that is possible
     kExperts,   // [E, N, K] -> packed, one matrix after the other
+    kHeads,     // some rows of each head of a stored matrix -> [H, n, K] packed, or transposed [H, K, n]; quantised ones as float32
     kConstant,  // computed from the config, not in the file: float32
     kTied,      // the same memory as another parameter, unless the file has its own
   };
@@ -28,32 +29,46 @@ struct Param {
   std::string name;               // in the checkpoint, behind the model's prefix (with a leading '/': without it); of the fused whole if there are parts
   Tensor* tensor = nullptr;       // filled by the loader; null: counted and checked only
   std::vector<int64_t> shape;
-  // Rows of the whole, one after the other, each under its own name: q, k, v -> qkv. Used when `name` is not in the file.
+  // Rows of the whole (of a vector, numbers), one after the other, each under its own name: q, k, v -> qkv. Used when `name` is
+  // not in the file.
   struct Part { std::string name; int64_t rows; };
   std::vector<Part> parts;        // for kExperts, names hold "{e}" for the expert
+  // Other spellings: a name that holds the first text is also looked for with the second in its place.
+  std::string also_from, also_to;
+  bool input_first = false;       // kExperts: the file holds numbers as [E, K, N] (mxfp4 blocks always lie as [E, N, K / 32, 16])
+  bool interleaved = false;       // row 2j of the file (number of the last dimension, for a vector) is row j, row 2j + 1 is N / 2 + j
+  struct HeadRows { int64_t rows = 0, first = 0; bool transposed = false; };
+  HeadRows head;                  // kHeads: of each head's `rows` stored rows, those from `first` on
   std::vector<float> constant;    // kConstant
   const Tensor* tied = nullptr;   // kTied
   float scale = 1.0f;             // kVector: values are multiplied by this on loading
   bool logits_only = false;       // its product runs only for rows whose logits are wanted: not a cost of a prompt's tokens
 };
 
-// Collects a model's parameters.
+// Collects a model's parameters. What a method returns may be refined until the next call.
 class ParamList {
  public:
   void vector(std::string name, Tensor& t, int64_t n, float scale = 1.0f) { add(Param::Kind::kVector, std::move(name), t, {n}).scale = scale; }
+  // Numbers of any shape. parts: as fused(), along the first dimension.
+  Param& floats(std::string name, Tensor& t, std::vector<int64_t> shape, std::vector<Param::Part> parts = {});
   void matrix(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kMatrix, std::move(name), t, {n, k}); }
   void fused(std::string name, Tensor& t, int64_t k, std::vector<Param::Part> parts);  // parts without rows (0) are left out
   void table(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kTable, std::move(name), t, {n, k}); }
-  void experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts);
+  Param& experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts);
+  // Rows [head.first, head.first + n) of each of `heads` heads of the stored [heads * head.rows, k].
+  void heads(std::string name, Tensor& t, int64_t heads, int64_t n, int64_t k, Param::HeadRows head);
   void constant(std::string name, Tensor& t, std::vector<float> values);
   void tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to);
-  void logits_only(bool on) { logits_only_ = on; }  // of the parameters added from here on
+  // Of the parameters added from here on:
+  void logits_only(bool on) { logits_only_ = on; }
+  void also(std::string from, std::string to) { also_from_ = std::move(from), also_to_ = std::move(to); }
   std::vector<Param> take() { return std::move(list_); }
 
  private:
   Param& add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape);
   std::vector<Param> list_;
   bool logits_only_ = false;
+  std::string also_from_, also_to_;
 };
 
 struct ModelOptions {
