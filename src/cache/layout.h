@@ -20,7 +20,8 @@ struct CacheRef {
 };
 
 // A group = layers that keep the same thing for the same time. window_tokens: 0 = everything, W = a query sees itself and
-// W-1 tokens before it, -1 = one state at the end of a block. A block holds `layers` slices, one after the other.
+// W-1 tokens before it, -1 = a state, which stands for all tokens before it. A block holds `layers` slices, one after the
+// other, each of the bytes of block_tokens tokens or of one whole state.
 struct CacheGroup {
   int window_tokens = 0;
   size_t bytes_per_token = 0;  // of one layer; 0 for states
@@ -30,6 +31,7 @@ struct CacheGroup {
   bool same_kind(const CacheGroup& o) const {
     return window_tokens == o.window_tokens && bytes_per_token == o.bytes_per_token && bytes_per_state == o.bytes_per_state;
   }
+  bool is_state() const { return window_tokens < 0; }
   // How many of its last blocks a sequence needs to continue.
   int lookback_blocks(int block_tokens) const {
     if (window_tokens == 0) return kAllBlocks;

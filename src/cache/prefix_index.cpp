@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -78,9 +79,10 @@ void PrefixIndex::attach(const PrefixHit& hit, std::span<BlockTable> tables) {
 
 void PrefixIndex::start(PrefixPath& path, uint64_t key, const PrefixHit& hit, std::span<const TokenId> tokens) {
   CHECK(path.tail == kNoNode && path.goal == kNoNode);
-  path = {key, hit.node, hit.blocks, hit.node, int(tokens.size() / size_t(block_tokens_))};
-  for (int i = path.blocks; i < path.goal_blocks; i++) {
-    path.goal = find_or_add(key, path.goal, tokens.data() + size_t(i) * size_t(block_tokens_));
+  path = {key, hit.node, hit.blocks, hit.node, {}};
+  path.promised.assign(tokens.size() / size_t(block_tokens_), kNoNode);
+  for (size_t i = size_t(path.blocks); i < path.promised.size(); i++) {
+    path.promised[i] = path.goal = find_or_add(key, path.goal, tokens.data() + i * size_t(block_tokens_));
     nodes_[size_t(path.goal)].promises++;
   }
   if (path.tail != kNoNode) pin(path.tail);
@@ -92,7 +94,7 @@ void PrefixIndex::advance(PrefixPath& path, std::span<const TokenId> tokens, std
   for (; path.blocks < whole; path.blocks++) {
     const NodeId n = find_or_add(path.key, path.tail, tokens.data() + size_t(path.blocks) * size_t(block_tokens_));
     index_blocks(n, path.blocks, tables);
-    if (path.blocks < path.goal_blocks) nodes_[size_t(n)].promises--;
+    withdraw(path, path.blocks);
     pin(n);
     if (path.tail != kNoNode) unpin(path.tail);
     path.tail = n;
@@ -100,11 +102,23 @@ void PrefixIndex::advance(PrefixPath& path, std::span<const TokenId> tokens, std
 }
 
 void PrefixIndex::leave(PrefixPath& path) {
-  NodeId n = path.goal;
-  for (int i = path.goal_blocks; i > path.blocks; i--, n = nodes_[size_t(n)].parent) nodes_[size_t(n)].promises--;
+  for (int i = path.blocks; i < int(path.promised.size()); i++) withdraw(path, i);
   if (path.goal != kNoNode) unpin(path.goal);
   if (path.tail != kNoNode) unpin(path.tail);
   path = {};
+}
+
+void PrefixIndex::withdraw(PrefixPath& path, int i) {
+  if (i >= int(path.promised.size())) return;
+  const NodeId n = std::exchange(path.promised[size_t(i)], kNoNode);
+  if (n != kNoNode) nodes_[size_t(n)].promises--;
+}
+
+void PrefixIndex::forget(int group, BlockId b) {
+  const NodeId n = owner_[size_t(group)][size_t(b)];
+  CHECK(n != kNoNode, group, b);
+  unindex(n, group);
+  trim(n);
 }
 
 void PrefixIndex::forget(const PrefixPath& path) {
@@ -191,7 +205,7 @@ void PrefixIndex::rehash(int bits) {
 void PrefixIndex::index_blocks(NodeId n, int i, std::span<BlockTable> tables) {
   for (size_t g = 0; g < groups_.size(); g++) {
     const BlockId mine = tables[g][i];
-    if (mine == kHole) continue;
+    if (mine == kHole || (i == tables[g].size() - 1 && tables[g].overwrites_last())) continue;
     BlockId& indexed = block_of(n, int(g));
     if (indexed == kHole) {
       indexed = mine;

@@ -27,14 +27,15 @@ struct PrefixPath {
   uint64_t key = 0;
   NodeId tail = kNoNode;  // its deepest indexed block; pinned
   int blocks = 0;         // how many blocks that is
-  NodeId goal = kNoNode;  // the last block it promised to compute; pinned
-  int goal_blocks = 0;
+  NodeId goal = kNoNode;         // the last block of the tokens it started with; pinned
+  std::vector<NodeId> promised;  // per block up to the goal: its node while it is promised, else kNoNode
 };
 
 // A node stands for a prefix of whole blocks. It may hold the prefix's last block for some groups and not for others;
 // it lives while it holds a block, has a child or is pinned. Boundaries are resumable if every group has its last
-// `lookback` blocks: that one predicate serves full attention, windows and states. Nodes without blocks are promises: a
-// running request will compute them, so that a second one need not. Nothing that a table refers to is evicted. Tables
+// `lookback` blocks: that one predicate serves full attention, windows and states, of which there are snapshots at some
+// boundaries only. A promised node is one that a running request will make resumable, so that a second one need not
+// compute the same. Nothing that a table refers to is evicted. Tables
 // of requests on a path hold the indexed blocks themselves (advance() exchanges duplicates), and release deepest first:
 // so for full groups the oldest evictable block never has a child. One thread. Eviction and steps along a path are O(1)
 // per block.
@@ -56,8 +57,12 @@ class PrefixIndex {
   void advance(PrefixPath& path, std::span<const TokenId> tokens, std::span<BlockTable> tables);
   // The request stops: withdraws what it promised and has not computed.
   void leave(PrefixPath& path);
+  // No state will be kept after the path's block i: nobody need wait for it.
+  void withdraw(PrefixPath& path, int i);
   // Takes all blocks of the path out of the index: their content is not to be trusted.
   void forget(const PrefixPath& path);
+  // Takes one block out of the index, which a table refers to: its holder is going to overwrite it.
+  void forget(int group, BlockId b);
 
   // Whether some running request is still going to compute the node.
   bool promised(NodeId node) const { return nodes_[size_t(node)].promises > 0; }

@@ -23,9 +23,15 @@ std::string too_large(int64_t needs, int64_t fit) {
 }  // namespace
 
 Scheduler::Scheduler(SchedulerConfig config)
-    : config_(std::move(config)), pools_(make_pools(config_)), index_(config_.groups, config_.block_tokens, pools_) {
+    : config_(std::move(config)),
+      pools_(make_pools(config_)),
+      index_(config_.groups, config_.block_tokens, pools_),
+      snapshots_(config_.prefix_cache &&
+                 std::any_of(config_.groups.begin(), config_.groups.end(), [](const auto& g) { return g.is_state(); })) {
   CHECK(config_.chunk_tokens > 0 && config_.pack_tokens > 0, config_.chunk_tokens, config_.pack_tokens);
   CHECK(config_.max_running > 0 && config_.max_logit_rows > 0, config_.max_running, config_.max_logit_rows);
+  const int interval = config_.state_snapshot_interval;
+  CHECK(!snapshots_ || (interval > 0 && interval % config_.block_tokens == 0), interval, config_.block_tokens);
   slots_.resize(size_t(config_.max_running));
 }
 
@@ -168,22 +174,34 @@ void Scheduler::release(Request& r) {
 // How many tokens from r.begin() on the blocks in its tables and those that can be had hold.
 int64_t Scheduler::fitting_tokens(const Request& r) const {
   int64_t blocks = INT_MAX;
-  for (size_t g = 0; g < pools_.size(); g++)
-    blocks = std::min(blocks, int64_t(r.tables[g].size()) + pools_[g].available_blocks());
+  for (size_t g = 0; g < pools_.size(); g++) {
+    if (!config_.groups[g].is_state())
+      blocks = std::min(blocks, int64_t(r.tables[g].size()) + pools_[g].available_blocks());
+    else if (!owns_state(r, g) && pools_[g].available_blocks() == 0)
+      return 0;
+  }
   return blocks * config_.block_tokens - r.begin();
+}
+
+// There is one that is free or evictable.
+BlockId Scheduler::take_block(size_t group) {
+  if (pools_[group].free_blocks() == 0) CHECK(index_.evict_one(int(group)), group);
+  return pools_[group].take();
 }
 
 void Scheduler::grow(Request& r, int end) {
   const int blocks = int(ceil_div(end, config_.block_tokens));
-  for (size_t g = 0; g < pools_.size(); g++)
-    while (r.tables[g].size() < blocks) {
-      if (pools_[g].free_blocks() == 0) CHECK(index_.evict_one(int(g)), g);
-      r.tables[g].append(pools_[g].take());
-    }
+  for (size_t g = 0; g < pools_.size(); g++) {
+    if (config_.groups[g].is_state())
+      grow_state(r, g, end);
+    else
+      while (r.tables[g].size() < blocks) r.tables[g].append(take_block(g));
+  }
 }
 
-// Blocks of the group that r still takes until all its known tokens are computed.
+// Blocks of the group that r still needs until all its known tokens are computed.
 int Scheduler::blocks_to_take(const Request& r, size_t group) const {
+  if (config_.groups[group].is_state()) return owns_state(r, group) ? 0 : 1;
   const int64_t all = ceil_div(r.known(), config_.block_tokens) - r.tables[group].size();
   const bool keeps_all = config_.groups[group].window_tokens == 0;
   const int64_t most = keeps_all ? INT_MAX : ceil_div(config_.chunk_tokens, config_.block_tokens) + 1;
@@ -197,8 +215,9 @@ std::optional<std::string> Scheduler::never_fits(const Request& r) const {
            std::to_string(config_.max_context) + ". Shorten it, or start the server with a larger --context-length.";
   const int64_t blocks = ceil_div(int64_t(r.tokens.size()), config_.block_tokens);
   for (size_t g = 0; g < pools_.size(); g++) {
-    const int lookback = config_.groups[g].lookback_blocks(config_.block_tokens);
-    const int64_t at_once = std::min(blocks, int64_t(lookback) + 1);
+    const CacheGroup& group = config_.groups[g];
+    const int64_t lookback = group.lookback_blocks(config_.block_tokens);
+    const int64_t at_once = group.is_state() ? 1 : std::min(blocks, lookback + 1);
     if (at_once > pools_[g].size())
       return too_large(std::min(int64_t(r.tokens.size()), at_once * config_.block_tokens),
                        int64_t(pools_[g].size()) * config_.block_tokens);

@@ -33,6 +33,7 @@ struct SchedulerConfig {
   int max_context = INT_MAX;
   Policy policy = Policy::kFcfs;
   bool prefix_cache = true;
+  int state_snapshot_interval = 256;  // tokens, a multiple of block_tokens
 };
 
 // A request between submit() and its last event. Progress is arithmetic:
@@ -90,9 +91,12 @@ struct SchedulerTotals {  // since the start
 // A waiting request whose prefix a running one is about to compute waits for that; those behind it may go first.
 // A waiting request starts only when the blocks of its known tokens fit beside what the running ones are known to need.
 //
-// State groups keep one state per block: a row's blocks are the states at its block ends and at its end (the live one,
-// in the last, partial block), and it continues from the state at begin - 1, in block (begin - 1) / block_tokens. That
-// block may be shared when begin is a block boundary: read it, write to the row's own.
+// In state groups a request needs one block, its live state: the last entry of its table. It is overwritten in place
+// from step to step, unless it is a snapshot: then the next row reads it and writes to a block of its own. Snapshots, and
+// they alone, enter the index. They are made where the prompt's last boundary is, every state_snapshot_interval tokens,
+// and where a chunk of the prompt ends, which therefore is at a boundary if it can be. They are best effort: those inside
+// a row take blocks that no running request is about to need, when all rows are chosen; and a request that finds no
+// block to go on with overwrites the snapshot that it stands on, unless others use that.
 class Scheduler {
  public:
   explicit Scheduler(SchedulerConfig config);
@@ -116,6 +120,7 @@ class Scheduler {
   int waiting() const { return int(waiting_.size()); }
   int used_blocks(int group) const { return pools_[size_t(group)].used_blocks(); }
   int evictable_blocks(int group) const { return pools_[size_t(group)].evictable_blocks(); }
+  const BlockPool& pool(int group) const { return pools_[size_t(group)]; }
   const SchedulerTotals& totals() const { return totals_; }
   const SchedulerConfig& config() const { return config_; }
 
@@ -152,8 +157,17 @@ class Scheduler {
   int first_wanted_logit(const Request& r) const;
   bool preempt_junior_of(const Request& r);
   void preempt(Request& r);
+  // scheduler_states.cpp: states
+  int end_at_boundary(const Request& r, int count) const;
+  bool keeps_state(const Request& r, int boundary) const;
+  bool owns_state(const Request& r, size_t group) const;
+  void grow_state(Request& r, size_t group, int end);
+  void take_snapshots(const Step& step);
+  bool spare_state(size_t group) const;
+  void promise_kept_states(Request& r);
   // scheduler.cpp: blocks and life
   int64_t fitting_tokens(const Request& r) const;
+  BlockId take_block(size_t group);
   void grow(Request& r, int end);
   int blocks_to_take(const Request& r, size_t group) const;
   std::optional<std::string> never_fits(const Request& r) const;
@@ -169,6 +183,7 @@ class Scheduler {
   SchedulerConfig config_;
   std::vector<BlockPool> pools_;  // per group; never resized: tables and index point to it
   PrefixIndex index_;
+  const bool snapshots_;          // there are state groups, and prefixes are kept
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;  // never iterated where order matters
   std::vector<Request*> running_;                                     // by rank
   std::vector<Request*> slots_;                                       // [max_running]

@@ -1,4 +1,4 @@
-// The choice of rows. Blocks and the life of a request: scheduler.cpp.
+// The choice of rows. States: scheduler_states.cpp. Blocks and the life of a request: scheduler.cpp.
 #include <algorithm>
 #include <utility>
 
@@ -22,6 +22,7 @@ StepPlan Scheduler::plan(std::vector<Event>* events) {
   plan_decodes(step);
   plan_prefills(step);
   plan_waiting(step, events);
+  if (snapshots_) take_snapshots(step);
   inflight_rows_ += int(step.plan.rows.size());
   if (inflight_rows_ == 0 && !idle() && events->size() == events_before) give_up_one(events);
   return std::move(step.plan);
@@ -81,6 +82,7 @@ Scheduler::Start Scheduler::try_start(Request& r, Step& step) {
   r.computed = hit.blocks * config_.block_tokens;
   const bool started = room_to_start(r) && add_row(r, prefill_allowance(step), step);
   if (started && config_.prefix_cache) index_.start(r.path, r.cache_key, hit, r.tokens);
+  if (started && snapshots_) promise_kept_states(r);
   if (hit.node != kNoNode) index_.unpin(hit.node);
   if (!started) {
     for (BlockTable& t : r.tables) t.clear();
@@ -116,13 +118,13 @@ PrefixHit Scheduler::find_prefix(const Request& r) {
   return index_.match(r.cache_key, {r.tokens.data(), most});
 }
 
-// The known tokens of r fit beside those of the running requests, and each of these can still grow by a block:
-// otherwise the start would soon be undone by preemption.
+// The known tokens of r fit beside those of the running requests, and each of these can still grow by a block (a state
+// does not grow): otherwise the start would soon be undone by preemption.
 bool Scheduler::room_to_start(const Request& r) const {
   if (running_.empty()) return true;
   for (size_t g = 0; g < pools_.size(); g++) {
     int64_t need = blocks_to_take(r, g);
-    for (const Request* other : running_) need += blocks_to_take(*other, g) + 1;
+    for (const Request* other : running_) need += blocks_to_take(*other, g) + (config_.groups[g].is_state() ? 0 : 1);
     if (need > pools_[g].available_blocks()) return false;
   }
   return true;
@@ -173,6 +175,7 @@ bool Scheduler::add_row(Request& r, int max_tokens, Step& step) {
   int count = cut_for_logits(r, std::min(r.remaining(), max_tokens), step);
   count = int(std::min<int64_t>(count, fitting_tokens(r)));
   if (count <= 0) return false;
+  count = end_at_boundary(r, count);
   Row row{.id = r.id, .slot = r.slot, .begin = r.begin(), .count = count};
   const int end = row.begin + count;
   row.sample = end == r.known();

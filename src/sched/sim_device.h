@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -87,16 +88,30 @@ class FakeDevice {
   std::vector<TokenId> run(const Scheduler& scheduler, const StepPlan& plan, std::vector<PromptLogits>& prompt_logits,
                            Fails fails) {
     std::vector<TokenId> sampled;
-    for (const Row& row : plan.rows) {
+    const std::vector<RowStates> states = states_of(scheduler, plan);
+    for (size_t b = 0; b < plan.rows.size(); b++) {
+      const Row& row = plan.rows[b];
       const Request& r = scheduler.request(row.id);
       std::vector<TokenId>& tokens = tokens_[row.id];
       for (size_t i = tokens.size(); i < r.tokens.size(); i++) tokens.push_back(r.tokens[i]);
       const bool bad = fails(row);
+      const int end = row.begin + row.count;
+      std::vector<uint64_t> state = states[b].before;
       uint64_t logits = 0;
-      for (int p = row.begin; p < row.begin + row.count; p++) {
-        logits = model_.logits(p, tokens.at(size_t(p)), [&](int g, int q) { return cell(r, g, q); });
-        for (size_t g = 0; g < model_.groups.size(); g++)
-          cell(r, int(g), p) = bad ? mix(logits, 666) : model_.leaves(int(g), logits);
+      for (int p = row.begin; p < end; p++) {
+        logits = model_.logits(p, tokens.at(size_t(p)),
+                               [&](int g, int q) { return is_state(g) ? state[size_t(g)] : cell(r, g, q); });
+        for (int g = 0; g < int(model_.groups.size()); g++) {
+          const uint64_t leaves = bad ? mix(logits, 666) : model_.leaves(g, logits);
+          if (!is_state(g)) {
+            cell(r, g, p) = leaves;
+            continue;
+          }
+          state[size_t(g)] = leaves;
+          const BlockId block = states[b].table[size_t(g)][size_t(p / block_tokens_)];
+          if (block != kHole && (p + 1 == end || (p + 1) % block_tokens_ == 0))
+            memory_[size_t(g)][size_t(block)] = leaves;
+        }
         if (row.logits_from >= 0 && p >= row.logits_from && p < r.prompt_tokens && !bad)
           prompt_logits.push_back({row.id, p, logits});
       }
@@ -110,14 +125,49 @@ class FakeDevice {
   void ended(RequestId id) { tokens_.erase(id); }
 
  private:
-  int slots_in_block(int g) const { return model_.groups[size_t(g)].window_tokens < 0 ? 1 : block_tokens_; }
-  // What position p of r left in group g. A state block has one cell: its latest position's.
+  // What a step gets of its rows' states, as in Batch::Group: per group.
+  struct RowStates {
+    std::vector<uint64_t> before;             // read from state_in
+    std::vector<std::vector<BlockId>> table;  // where states are written, else holes
+  };
+  // All rows read before any writes, as if they ran at once: what one of them writes, nobody else may use.
+  std::vector<RowStates> states_of(const Scheduler& scheduler, const StepPlan& plan) const {
+    std::vector<RowStates> states(plan.rows.size());
+    std::map<std::pair<size_t, BlockId>, RequestId> writers, readers;
+    for (size_t g = 0; g < model_.groups.size(); g++)
+      for (size_t b = 0; b < plan.rows.size(); b++) {
+        const Row& row = plan.rows[b];
+        const int begin = row.begin, end = row.begin + row.count;
+        std::vector<BlockId>& table = states[b].table.emplace_back();
+        states[b].before.push_back(0);
+        if (!is_state(int(g))) continue;
+        const BlockTable& ids = scheduler.request(row.id).tables[g];
+        const BlockId in = ids.state_in(begin, end, block_tokens_);
+        CHECK((in == kHole) == (begin == 0), row.id, begin, in);
+        if (in != kHole) states[b].before[g] = memory_[g][size_t(in)], readers[{g, in}] = row.id;
+        const int first = begin / block_tokens_, last = (end - 1) / block_tokens_;
+        CHECK(ids.size() == last + 1 && ids[last] != kHole, row.id, ids.size(), last);
+        table.assign(size_t(first), kHole);
+        for (int i = first; i <= last; i++) {
+          table.push_back(ids[i]);
+          if (ids[i] == kHole) continue;
+          const BlockPool& pool = scheduler.pool(int(g));
+          CHECK(pool.refs(ids[i]) == 1 && !pool.indexed(ids[i]), row.id, ids[i], pool.refs(ids[i]));
+          CHECK(writers.emplace(std::pair(g, ids[i]), row.id).second, row.id, ids[i]);
+        }
+      }
+    for (const auto& [block, writer] : writers)
+      CHECK(!readers.contains(block) || readers[block] == writer, writer, block.second);
+    return states;
+  }
+  bool is_state(int g) const { return model_.groups[size_t(g)].is_state(); }
+  int slots_in_block(int g) const { return is_state(g) ? 1 : block_tokens_; }
+  // What position p of r left in group g, which keeps one value per token.
   uint64_t& cell(const Request& r, int g, int p) {
     CHECK(p / block_tokens_ < r.tables[size_t(g)].size(), r.id, g, p);
     const BlockId b = r.tables[size_t(g)][p / block_tokens_];
     CHECK(b != kHole, r.id, g, p);
-    const int slots = slots_in_block(g);
-    return memory_[size_t(g)][size_t(b) * size_t(slots) + size_t(slots > 1 ? p % block_tokens_ : 0)];
+    return memory_[size_t(g)][size_t(b) * size_t(block_tokens_) + size_t(p % block_tokens_)];
   }
 
   FakeModel model_;

@@ -100,13 +100,17 @@ class World {
     if (kinds != 2 && kinds != 4) layout.kv(1, 8);
     if (kinds >= 2 && kinds != 3) layout.window_kv(1, 8, pick(1, 13));
     if (kinds == 3 || kinds == 4 || kinds >= 7) layout.state(64);
+    if (kinds == 8) layout.state(128);
     if (kinds == 9) layout.window_kv(1, 8, pick(14, 20));
     c.groups = layout.groups();
     const bool tight = chance(2);
     for (const CacheGroup& g : c.groups) {
-      const int least =
-          g.window_tokens == 0 ? 40 / c.block_tokens : std::min(40, g.lookback_blocks(c.block_tokens)) + 1;
-      c.pool_blocks.push_back(least + pick(0, (tight ? 60 : 400) / c.block_tokens));
+      int least = 1, more = tight ? 3 : 30;
+      if (!g.is_state()) {
+        least = g.window_tokens == 0 ? 40 / c.block_tokens : std::min(40, g.lookback_blocks(c.block_tokens)) + 1;
+        more = (tight ? 60 : 400) / c.block_tokens;
+      }
+      c.pool_blocks.push_back(least + pick(0, more));
     }
     c.chunk_tokens = pick(1, 40);
     c.pack_tokens = pick(1, 40);
@@ -114,6 +118,7 @@ class World {
     c.max_logit_rows = pick(1, 12);
     c.policy = Policy(pick(0, 2));
     c.prefix_cache = !chance(6);
+    c.state_snapshot_interval = c.block_tokens * std::vector<int>{1, 2, 3, 5, 100}[size_t(pick(0, 4))];
     c.max_context = chance(3) ? pick(20, 60) : INT_MAX;
     return c;
   }
@@ -259,6 +264,7 @@ class World {
     const int tokens = std::min(prompt + r.max_new_tokens, config_.max_context) - 1;  // the last one is not computed
     const int blocks = (tokens + config_.block_tokens - 1) / config_.block_tokens;
     for (size_t g = 0; g < config_.groups.size(); g++) {
+      if (config_.groups[g].is_state()) continue;  // one block is enough
       const int lookback = std::min(blocks, config_.groups[g].lookback_blocks(config_.block_tokens));
       if (std::min(blocks, lookback + 1) > config_.pool_blocks[g]) return true;
     }
