@@ -67,6 +67,10 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
       ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32"}))->group(model);
   count_option(app, "--context-length", e.context_length, 1 << 24,
                "Longest prompt and answer together, in tokens (default: the model's)")->group(model);
+  app.add_option("--reasoning-parser", o.reasoning_parser,
+                 "How answers mark their reasoning, which chats return apart: auto finds it from the model, none leaves it in the answer, or a "
+                 "name such as qwen3, deepseek-r1, gemma4, gpt-oss")
+      ->type_name("NAME");
   app.add_option("--chat-template", o.chat_template_file, "Jinja file used in place of the checkpoint's chat template")
       ->type_name("FILE")->check(CLI::ExistingFile)->group(model);
 
@@ -96,6 +100,9 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
                  "priority: the highest priority, then the oldest")
       ->type_name("POLICY")->check(CLI::IsMember({"fcfs", "lpm", "priority"}))->group(cache);
   app.add_flag("--disable-radix-cache", e.disable_radix_cache, "Compute every prompt anew, do not keep prefixes")->group(cache);
+  count_option(app, "--state-snapshot-interval", e.state_snapshot_interval, 1 << 24,
+               "Tokens between the recurrent states kept for prefixes, a multiple of the page size; only for models with such states "
+               "(default: 256)")->group(cache);
   app.add_option("--pipeline-depth", e.pipeline_depth,
                  "1: plan a step after the one before has ended. 2: plan it while the one before runs; the tokens are the same")
       ->type_name("N")->check(CLI::IsMember({1, 2}))->group(cache);

@@ -19,6 +19,12 @@ struct Batch {
   struct Group {
     Tensor slots;     // [T] i32: where each token's K and V go; -1: nowhere
     Tensor table;     // [B, max_blocks] i32: block ids, -1 for holes
+    // Of state groups, [B] i32: the block whose state row b continues from, -1: a new sequence, all zeros. The state after
+    // the row's last token goes to table[b][(end - 1) / block_tokens], where end = kv_len[b]. Besides, wherever table[b][i]
+    // is a block and (i + 1) * block_tokens lies strictly inside (begin, end), the state after that many tokens goes there.
+    // state_in may be the row's last block (in place); any other one is read by several rows perhaps, and never written.
+    // Blocks may hold anything at first. slots are unused, and so is logits_only: layers with states come before.
+    Tensor state_in;
   };
   std::vector<Group> groups;          // of the cache layout
   const Batch* logits_only = nullptr; // the same step seen as R rows of one token each: what layers after the last cache write need

@@ -81,6 +81,7 @@ struct EngineConfig {
   int max_queued_requests = 0;
   std::string schedule_policy = "fcfs";  // fcfs | lpm | priority
   bool disable_radix_cache = false;
+  int state_snapshot_interval = 0;    // tokens, a multiple of the page size: how often recurrent states are kept for prefixes
   int pipeline_depth = 0;             // 1, or 2: plan the next step while one runs
   bool progress = true;               // loading bar on a terminal
   bool explain = false;               // log which kernels the first prompt step and the first decode step ran

@@ -24,6 +24,8 @@ void log_info(const EngineInfo& i, const MemoryPlan& p) {
   log::info("device {}, {} threads, {} kernels, dtype {}, pipeline depth {}", i.device, i.threads, i.isa, i.dtype, i.pipeline_depth);
   log::info("KV cache {:.1f} MiB: {} tokens in pages of {}; context {}, chunked prefill {}, at most {} running and {} queued, {} {} prefix cache", double(i.kv_bytes) / (1 << 20),
             i.max_total_tokens, p.page_size, i.context_length, p.chunk_tokens, p.max_running, p.max_queued, i.schedule_policy, i.radix_cache ? "with" : "without");
+  if (p.state_bytes > 0)
+    log::info("a recurrent state takes {:.2f} MiB; each running request has one, prefixes one every {} tokens", double(p.state_bytes) / (1 << 20), p.snapshot_interval);
 }
 
 }  // namespace
@@ -52,6 +54,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   LoadedEngine out;
   const std::vector<Param> params = model->params();
   TRY(MemoryPlan plan, plan_memory(config, *model, prompt_matrix_parameters(params), threads, available_memory_bytes()));
+  if (config.state_snapshot_interval && plan.snapshot_interval == 0) log::warn("--state-snapshot-interval is ignored: this model keeps no recurrent states");
   // A request cannot outgrow the pool it would have to itself.
   plan.context = int(std::min<int64_t>(plan.context, plan.max_total_tokens));
   out.limits = plan.limits();
@@ -69,7 +72,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
   out.runner->set_explain(config.explain);
   out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
-                                                          plan.context, *policy, i.radix_cache});
+                                                          plan.context, *policy, i.radix_cache, plan.snapshot_interval});
   i.load_seconds = now_seconds() - t0;
   log_info(i, plan);
   return out;

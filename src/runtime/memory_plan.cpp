@@ -9,12 +9,27 @@ namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 
+constexpr int kDefaultRunning = 64;
+constexpr int kDefaultSnapshotInterval = 256;   // tokens
+constexpr int64_t kTokensPerKeptState = 2048;   // about a prompt worth keeping
+
+// States that the chunk being computed leaves: at the interval, at the prompt's last boundary, at its own end.
+int64_t chunk_snapshots(const EngineConfig& config, const MemoryPlan& p) {
+  return config.disable_radix_cache ? 0 : p.chunk_tokens / p.snapshot_interval + 2;
+}
+
 // Blocks of each group when the one that remembers longest holds `tokens`. A window group needs its window for each running
-// request, the chunks that are being computed, and room to keep some prefixes.
-std::vector<int64_t> blocks_for(const std::vector<CacheGroup>& groups, int64_t tokens, const MemoryPlan& p) {
+// request, the chunks that are being computed, and room to keep some prefixes. A state group needs the live state of each
+// running request, the snapshots of one chunk, which drive each other out instead of older ones, and a snapshot for each
+// prefix worth keeping: a state weighs as much as the keys and values of some thousand tokens, so one for each such many.
+std::vector<int64_t> blocks_for(const std::vector<CacheGroup>& groups, int64_t tokens, const EngineConfig& config, const MemoryPlan& p) {
   std::vector<int64_t> blocks;
   for (const CacheGroup& g : groups) {
     const int64_t all = (tokens + p.page_size - 1) / p.page_size;
+    if (g.is_state()) {
+      blocks.push_back(p.max_running + chunk_snapshots(config, p) + (config.disable_radix_cache ? 0 : tokens / kTokensPerKeptState));
+      continue;
+    }
     if (g.window_tokens == 0) {
       blocks.push_back(all);
       continue;
@@ -29,6 +44,21 @@ int64_t bytes_for(const std::vector<CacheGroup>& groups, const std::vector<int64
   int64_t n = 0;
   for (size_t g = 0; g < groups.size(); g++) n += blocks[g] * int64_t(groups[g].block_bytes(page_size));
   return n;
+}
+
+Result<int> snapshot_interval(const EngineConfig& config, int page_size) {
+  const int interval = config.state_snapshot_interval;
+  if (interval == 0) return (kDefaultSnapshotInterval + page_size - 1) / page_size * page_size;
+  if (interval < 0 || interval % page_size != 0)
+    return invalid(fmt::format("--state-snapshot-interval {} is not a multiple of the page size, {} tokens; use {} for instance", interval, page_size,
+                               (std::clamp(interval, 1, 1 << 30) + page_size - 1) / page_size * page_size));
+  return interval;
+}
+
+// As many that their states and the room for snapshots take no more than half of the cache.
+int default_running(const EngineConfig& config, const MemoryPlan& p, int64_t budget) {
+  if (p.state_bytes == 0) return kDefaultRunning;
+  return int(std::clamp<int64_t>(budget / 2 / p.state_bytes - chunk_snapshots(config, p), 1, kDefaultRunning));
 }
 
 // A chunk should keep other streams waiting for well under a second or two: the products of a token take about
@@ -56,27 +86,33 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   p.context = int(config.context_length ? config.context_length : model.max_context());
   p.chunk_tokens = config.chunked_prefill_size ? config.chunked_prefill_size : default_chunk(prompt_parameters, threads);
   p.pack_tokens = std::max(64, p.chunk_tokens / 8);
-  p.max_running = config.max_running_requests ? config.max_running_requests : 64;
   p.max_queued = config.max_queued_requests ? config.max_queued_requests : 2048;
   p.max_logit_rows = int(std::clamp<int64_t>(64 * kMiB / (4 * model.vocab_size()), 16, 512));
 
   const std::vector<CacheGroup>& groups = model.caches().groups();
-  const int64_t wanted = int64_t(p.max_running) * p.context;
+  for (const CacheGroup& g : groups)
+    if (g.is_state()) p.state_bytes += int64_t(g.block_bytes(p.page_size));
+  if (p.state_bytes > 0) {
+    TRY(p.snapshot_interval, snapshot_interval(config, p.page_size));
+  }
   const int64_t budget = config.kv_memory_bytes ? config.kv_memory_bytes : std::max<int64_t>(available_bytes / 2, 64 * kMiB);
+  p.max_running = config.max_running_requests ? config.max_running_requests : default_running(config, p, budget);
+  const int64_t wanted = int64_t(p.max_running) * p.context;
   int64_t lo = 0, hi = wanted;  // the largest number of tokens that fits
   while (lo < hi) {
     const int64_t mid = lo + (hi - lo + 1) / 2;
-    if (bytes_for(groups, blocks_for(groups, mid, p), p.page_size) <= budget) lo = mid;
+    if (bytes_for(groups, blocks_for(groups, mid, config, p), p.page_size) <= budget) lo = mid;
     else hi = mid - 1;
   }
   const int64_t least = 2 * p.page_size;
   if (lo < least) {
-    const int64_t need = bytes_for(groups, blocks_for(groups, least, p), p.page_size);
+    const int64_t need = bytes_for(groups, blocks_for(groups, least, config, p), p.page_size);
     return no_capacity(fmt::format("the KV cache gets {:.1f} MiB, which holds {} tokens; at least {:.1f} MiB are needed: raise --kv-memory, or lower --max-running-requests or --page-size",
                                    double(budget) / kMiB, lo, double(need) / kMiB));
   }
-  for (int64_t b : blocks_for(groups, lo, p)) p.pool_blocks.push_back(int(b));
-  p.kv_bytes = bytes_for(groups, blocks_for(groups, lo, p), p.page_size);
+  const std::vector<int64_t> blocks = blocks_for(groups, lo, config, p);
+  p.pool_blocks.assign(blocks.begin(), blocks.end());
+  p.kv_bytes = bytes_for(groups, blocks, p.page_size);
   p.max_total_tokens = lo / p.page_size * p.page_size;
   return p;
 }

@@ -10,6 +10,8 @@ namespace xylem {
 
 struct MemoryPlan {
   int page_size = 0, context = 0, chunk_tokens = 0, pack_tokens = 0, max_running = 0, max_queued = 0, max_logit_rows = 0;
+  int snapshot_interval = 0;        // tokens; 0: the model keeps no states
+  int64_t state_bytes = 0;          // of one state in all its layers
   std::vector<int> pool_blocks;     // per cache group
   int64_t kv_bytes = 0;
   int64_t max_total_tokens = 0;     // that the group with the longest memory holds

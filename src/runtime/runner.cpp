@@ -18,12 +18,13 @@ Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CpuDevice> device
 
 Status Runner::allocate(const std::vector<int>& pool_blocks) {
   const CacheLayout& layout = model_->caches();
-  const DType kv_type = layout.kv_element_bytes() == 4 ? DType::kF32 : DType::kBF16;
   for (size_t g = 0; g < layout.groups().size(); g++) {
     const size_t block_bytes = layout.groups()[g].block_bytes(limits_.block_tokens);
     pool_memory_.emplace_back(*device_, block_bytes * size_t(pool_blocks[g]));
     if (!pool_memory_.back()) return no_capacity(fmt::format("the KV cache of {} blocks of {} bytes cannot be allocated; lower --kv-memory", pool_blocks[g], block_bytes));
-    pools_.push_back(make_tensor(pool_memory_.back().data(), kv_type, {pool_blocks[g], int64_t(block_bytes / dtype_bytes(kv_type))}));
+    const DType type = layout.groups()[g].is_state() || layout.kv_element_bytes() == 4 ? DType::kF32 : DType::kBF16;
+    CHECK(block_bytes % dtype_bytes(type) == 0, g, block_bytes);
+    pools_.push_back(make_tensor(pool_memory_.back().data(), type, {pool_blocks[g], int64_t(block_bytes / dtype_bytes(type))}));
   }
   token_pool_ = shape({limits_.rows, limits_.context + 1}, DType::kI32);
   token_memory_ = Buffer(*device_, token_pool_.bytes());
@@ -41,7 +42,7 @@ size_t Runner::measure() {
   auto batch_of = [&](Batch& b, int64_t tokens, int64_t rows) {
     b.tokens = b.positions = shape({tokens}, DType::kI32);
     b.cu_q = shape({rows + 1}, DType::kI32), b.kv_len = shape({rows}, DType::kI32), b.logit_rows = shape({R}, DType::kI32);
-    for (auto& g : b.groups) g = {shape({tokens}, DType::kI32), shape({rows, M}, DType::kI32)};
+    for (auto& g : b.groups) g = {shape({tokens}, DType::kI32), shape({rows, M}, DType::kI32), shape({rows}, DType::kI32)};
   };
   batch_of(s.batch, T, B), batch_of(s.tail, R, R);
   s.batch.logits_only = &s.tail;

@@ -1,6 +1,7 @@
 // Owns everything on the device, and runs steps: token ids in, token ids out.
 #pragma once
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "device/cpu/cpu_device.h"
@@ -24,6 +25,7 @@ class Runner {
   CpuDevice& device() { return *device_; }
   const Model& model() const { return *model_; }
   Tensor token_pool() const { return token_pool_; }
+  std::span<const Tensor> pools() const { return pools_; }  // per cache group; between steps a test may look and write
   void set_tap(HiddenTap* tap) { tap_ = tap; }
   void set_explain(bool on) { explain_prompt_ = explain_decode_ = on; }  // log the kernels of the next step of each kind
 

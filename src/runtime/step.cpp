@@ -20,8 +20,12 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   want(w.out_tokens, {R}), want(w.out_logprobs, {R}, DType::kF32), want(w.out_chosen, {R * kMaxChosen}, DType::kF32);
   want(w.out_top_ids, {R, kMaxTopLogprobs}), want(w.out_top_logprobs, {R, kMaxTopLogprobs}, DType::kF32);
   const size_t groups = layout.groups().size();
-  w.slots.resize(groups), w.table.resize(groups), w.tail_table.resize(groups);
-  for (size_t g = 0; g < groups; g++) want(w.slots[g], {T}), want(w.table[g], {B, M}), want(w.tail_table[g], {R, M});
+  w.slots.resize(groups), w.table.resize(groups), w.tail_table.resize(groups), w.state_in.resize(groups);
+  for (size_t g = 0; g < groups; g++) {
+    want(w.table[g], {B, M});
+    if (layout.groups()[g].is_state()) want(w.state_in[g], {B});
+    else want(w.slots[g], {T}), want(w.tail_table[g], {R, M});
+  }
   size_t bytes = 0;
   for (Tensor* t : all) bytes += (t->bytes() + 63) / 64 * 64;
   memory_ = Buffer(device, bytes);
@@ -40,6 +44,17 @@ void BatchBuilder::copy_table(const Request& r, size_t group, int begin, int end
   std::copy(ids.begin() + first, ids.begin() + last, out + first);
 }
 
+// The row sees the blocks that it writes alone: a snapshot exactly at its begin is complete.
+void BatchBuilder::fill_state(const Row& row, const Request& r, size_t group, int b, StepSlab& s) {
+  const int B = limits_.block_tokens, end = row.begin + row.count, first = row.begin / B;
+  const BlockTable& t = r.tables[group];
+  CHECK(t.size() == (end - 1) / B + 1 && t.size() <= limits_.max_blocks(), t.size(), end);
+  int32_t* out = s.whole_.table[group].as<int32_t>() + b * limits_.max_blocks();
+  std::fill_n(out, limits_.max_blocks(), kHole);
+  std::copy(t.ids().begin() + first, t.ids().end(), out + first);
+  s.whole_.state_in[group].as<int32_t>()[b] = t.state_in(row.begin, end, B);
+}
+
 void BatchBuilder::fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s) {
   if (slot_owner_[size_t(row.slot)] != row.id) {  // newly in this slot: its known tokens move in
     std::copy(r.tokens.begin(), r.tokens.end(), token_pool_.as<int32_t>() + row.slot * token_pool_.stride[0]);
@@ -54,6 +69,10 @@ void BatchBuilder::fill_row(const Row& row, const Request& r, int b, int first_t
   w.cu_q.as<int32_t>()[b] = first_token;
   w.kv_len.as<int32_t>()[b] = end;
   for (size_t g = 0; g < groups_.size(); g++) {
+    if (groups_[g].is_state()) {
+      fill_state(row, r, g, b, s);
+      continue;
+    }
     copy_table(r, g, row.begin, end, w.table[g].as<int32_t>() + b * limits_.max_blocks());
     const std::span<const BlockId> ids = r.tables[g].ids();
     for (int i = 0; i < row.count; i++) {
@@ -78,12 +97,14 @@ void BatchBuilder::fill_tail(const Scheduler& sched, StepSlab& s) {
     w.tail_cu_q.as<int32_t>()[i] = int32_t(i);
     w.tail_kv_len.as<int32_t>()[i] = l.position + 1;
     const Request& r = sched.request(s.plan.rows[size_t(l.row)].id);
-    for (size_t g = 0; g < groups_.size(); g++) copy_table(r, g, l.position, l.position + 1, w.tail_table[g].as<int32_t>() + i * limits_.max_blocks());
+    for (size_t g = 0; g < groups_.size(); g++)
+      if (!groups_[g].is_state()) copy_table(r, g, l.position, l.position + 1, w.tail_table[g].as<int32_t>() + i * limits_.max_blocks());
   }
   w.tail_cu_q.as<int32_t>()[R] = int32_t(R);
   s.tail.positions = s.view(w.tail_positions, {R});
   s.tail.cu_q = s.view(w.tail_cu_q, {R + 1}), s.tail.kv_len = s.view(w.tail_kv_len, {R}), s.tail.logit_rows = s.batch.logit_rows;
-  for (size_t g = 0; g < groups_.size(); g++) s.tail.groups[g] = {{}, s.view(w.tail_table[g], {R, limits_.max_blocks()})};
+  for (size_t g = 0; g < groups_.size(); g++)
+    if (!groups_[g].is_state()) s.tail.groups[g].table = s.view(w.tail_table[g], {R, limits_.max_blocks()});
 }
 
 void BatchBuilder::fill_sampling(const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s) {
@@ -141,8 +162,12 @@ void BatchBuilder::build(const StepPlan& plan, const Scheduler& sched, const std
   w.cu_q.as<int32_t>()[B] = T;
   s.batch.tokens = s.view(w.tokens, {T}), s.batch.positions = s.view(w.positions, {T});
   s.batch.cu_q = s.view(w.cu_q, {B + 1}), s.batch.kv_len = s.view(w.kv_len, {B}), s.batch.logit_rows = s.view(w.logit_rows, {R});
-  for (size_t g = 0; g < groups_.size(); g++)
-    s.batch.groups[g] = {s.view(w.slots[g], {T}), s.view(w.table[g], {B, limits_.max_blocks()})};
+  for (size_t g = 0; g < groups_.size(); g++) {
+    Batch::Group& group = s.batch.groups[g];
+    group.table = s.view(w.table[g], {B, limits_.max_blocks()});
+    if (groups_[g].is_state()) group.state_in = s.view(w.state_in[g], {B});
+    else group.slots = s.view(w.slots[g], {T});
+  }
   s.take = {token_pool_, s.view(w.token_slots, {T}), s.batch.positions, s.batch.tokens};
   const bool all_wanted = R == T && B == T;  // plain decode: the batch is its own tail
   s.batch.logits_only = all_wanted ? &s.batch : &s.tail;

@@ -53,7 +53,7 @@ class StepSlab {
   struct Whole {           // full-size tensors
     Tensor tokens, token_slots, positions, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
     Tensor sample_rows, adjust_ids, adjust_add, chosen_ids, out_tokens, out_logprobs, out_top_ids, out_top_logprobs, out_chosen;
-    std::vector<Tensor> slots, table, tail_table;
+    std::vector<Tensor> slots, table, tail_table, state_in;
   } whole_;
 };
 
@@ -69,6 +69,7 @@ class BatchBuilder {
   void fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s);
   void fill_tail(const Scheduler& sched, StepSlab& s);
   void fill_sampling(const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s);
+  void fill_state(const Row& row, const Request& r, size_t group, int b, StepSlab& s);
   void copy_table(const Request& r, size_t group, int begin, int end, int32_t* out) const;
 
   StepLimits limits_;
