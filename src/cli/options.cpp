@@ -67,12 +67,12 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
       ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32"}))->group(model);
   count_option(app, "--context-length", e.context_length, 1 << 24,
                "Longest prompt and answer together, in tokens (default: the model's)")->group(model);
-  app.add_option("--reasoning-parser", o.reasoning_parser,
-                 "How answers mark their reasoning, which chats return apart: auto finds it from the model, none leaves it in the answer, or a "
-                 "name such as qwen3, deepseek-r1, gemma4, gpt-oss")
-      ->type_name("NAME");
   app.add_option("--chat-template", o.chat_template_file, "Jinja file used in place of the checkpoint's chat template")
       ->type_name("FILE")->check(CLI::ExistingFile)->group(model);
+  app.add_option("--reasoning-parser", o.reasoning_parser,
+                 "How answers mark their reasoning, which chats return apart from the answer. auto: found from the model. none: it stays in "
+                 "the answer. Or a name, such as qwen3, deepseek-r1, gemma4, gpt-oss")
+      ->type_name("NAME")->group(model);
 
   const char* machine = "Machine";
   app.add_option("--device", e.device, "What computes (default: cpu, the only one so far)")

@@ -20,6 +20,7 @@ namespace xylem {
 struct ModelOptionsCli {
   EngineConfig engine;
   std::string chat_template_file;  // empty: the checkpoint's own
+  std::string reasoning_parser = "auto";  // a name of reasoning_parser_names()
   std::string log_level;           // empty: the command's default
 };
 

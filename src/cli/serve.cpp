@@ -10,7 +10,7 @@ namespace xylem {
 Status serve(ServeOptions o) {
   TRY_VOID(prepare(o.model, "info"));
   TRY_VOID(probe_port(o.server.host, o.server.port));  // before the minutes that loading may take
-  TRY(ModelContext context, load_model_context(o.model.engine.model, o.model.chat_template_file));
+  TRY(ModelContext context, load_model_context(o.model.engine.model, o.model.chat_template_file, o.model.reasoning_parser));
   TRY(const std::unique_ptr<Engine> engine, Engine::create(o.model.engine));
   TRY(const std::unique_ptr<Server> server, Server::listen(o.server, std::move(context), *engine));
   log::info("serving on http://{}:{}", o.server.host.find(':') == std::string::npos ? o.server.host : "[" + o.server.host + "]",

@@ -54,7 +54,7 @@ Engine& Session::engine() { return *impl_->engine; }
 
 Result<std::unique_ptr<Session>> Session::open(ModelOptionsCli& o, const std::string& log_level) {
   TRY_VOID(prepare(o, log_level));
-  TRY(ModelContext context, load_model_context(o.engine.model, o.chat_template_file));
+  TRY(ModelContext context, load_model_context(o.engine.model, o.chat_template_file, o.reasoning_parser));
   TRY(std::unique_ptr<Engine> engine, Engine::create(o.engine));
   Engine& e = *engine;
   return std::unique_ptr<Session>(new Session(std::unique_ptr<Impl>(new Impl{std::move(engine), App({}, std::move(context), e)})));

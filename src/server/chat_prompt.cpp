@@ -4,6 +4,7 @@
 
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,10 @@
 
 namespace xylem {
 namespace {
+
+bool is_harmony(const App& app) {
+  return app.model.reasoning && app.model.reasoning->kind == ReasoningFormat::Kind::kHarmony;
+}
 
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
 
@@ -54,6 +59,14 @@ void parse_arguments(Json& tool_calls) {
   }
 }
 
+// Harmony's template knows past reasoning as "thinking", and takes it or a content beside a tool call, not both.
+void name_reasoning_thinking(Json& message) {
+  const auto reasoning = message.find("reasoning_content");
+  if (reasoning == message.end() || message.contains("thinking")) return;
+  if (message.contains("tool_calls") && !message["content"].empty() && message["content"] != "") return;
+  message["thinking"] = *reasoning;
+}
+
 Result<Json> normalise_message(const Json& message, const std::string& path, bool keep_parts) {
   Fields fields(message, path);
   std::string role;
@@ -63,6 +76,8 @@ Result<Json> normalise_message(const Json& message, const std::string& path, boo
     fields.fail("role", fmt::format("unknown role \"{}\"; use system, developer, user, assistant or tool.",
                                     role.substr(0, 32)));
   const bool may_be_empty = role == "assistant" || role == "tool" || role == "function";
+  std::string reasoning;
+  fields.string("reasoning_content", reasoning);
   const Json* content = fields.get("content");
   if (!content && !may_be_empty) fields.fail("content", "is missing.");
   TRY_VOID(fields.status());
@@ -74,7 +89,7 @@ Result<Json> normalise_message(const Json& message, const std::string& path, boo
   return out;
 }
 
-Result<Json> read_messages(Fields& fields, bool keep_parts) {
+Result<Json> read_messages(const App& app, Fields& fields) {
   const Json* messages = fields.get("messages");
   if (!messages) {
     fields.fail("messages", "is missing.");
@@ -83,14 +98,15 @@ Result<Json> read_messages(Fields& fields, bool keep_parts) {
   if (!messages->is_array() || messages->empty()) return invalid("messages: must be a list of at least one message.");
   Json out = Json::array();
   for (const Json& m : *messages) {
-    TRY(Json message, normalise_message(m, fmt::format("messages[{}]", out.size()), keep_parts));
+    TRY(Json message, normalise_message(m, fmt::format("messages[{}]", out.size()), app.model.template_takes_parts));
+    if (is_harmony(app)) name_reasoning_thinking(message);
     out.push_back(std::move(message));
   }
   return out;
 }
 
-// "none" or an effort by name or number. Absent: null.
-Result<Json> read_effort(Fields& fields) {
+// "none" or an effort by name or number; chat_template_kwargs may hold it too. Absent: null.
+Result<Json> read_effort(const App& app, Fields& fields) {
   const Json* effort = fields.get("reasoning_effort");
   if (!effort) return Json();
   if (effort->is_number()) {
@@ -101,11 +117,33 @@ Result<Json> read_effort(Fields& fields) {
     if (std::find(std::begin(kEfforts), std::end(kEfforts), effort->get<std::string>()) == std::end(kEfforts))
       fields.fail("reasoning_effort",
                   "must be none, minimal, low, medium, high, xhigh, max, or a number from 0 to 0.99.");
+    else if (*effort == "none" && is_harmony(app))
+      fields.fail("reasoning_effort", "this model always reasons; use low, medium or high.");
   } else {
     fields.fail("reasoning_effort", fmt::format("must be a string or a number, not {}.", kind_name(*effort)));
   }
   if (auto s = fields.status(); !s.ok()) return s.error();
   return *effort;
+}
+
+struct TemplateArguments {
+  const Json* given = nullptr;  // chat_template_kwargs
+  Json effort;                  // null when absent
+};
+
+Result<TemplateArguments> read_template_arguments(const App& app, Fields& fields) {
+  TemplateArguments arguments;
+  TRY(arguments.effort, read_effort(app, fields));
+  arguments.given = fields.get("chat_template_kwargs");
+  if (!arguments.given) return arguments;
+  Fields given(*arguments.given, "chat_template_kwargs");
+  bool thinking = false;
+  given.boolean("enable_thinking", thinking);
+  given.boolean("thinking", thinking);
+  TRY(Json effort, read_effort(app, given));
+  if (!effort.is_null()) arguments.effort = std::move(effort);
+  TRY_VOID(given.status());
+  return arguments;
 }
 
 // Null when there are none to show. Calls are not parsed from the answer yet, so a choice that forces one is refused.
@@ -122,7 +160,7 @@ Result<Json> read_tools(Fields& fields) {
   return tools->empty() ? Json() : *tools;
 }
 
-Json template_variables(const App& app, Json messages, Json tools, const Json& effort, const Json* kwargs,
+Json template_variables(const App& app, Json messages, Json tools, const TemplateArguments& arguments,
                         bool generation_prompt) {
   Json vars = {{"messages", std::move(messages)},
                {"tools", std::move(tools)},
@@ -130,10 +168,10 @@ Json template_variables(const App& app, Json messages, Json tools, const Json& e
                {"add_generation_prompt", generation_prompt}};
   for (const char* role : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"})
     if (std::string spelling = app.model.tokenizer->role(role); !spelling.empty()) vars[role] = std::move(spelling);
-  if (!effort.is_null()) vars["reasoning_effort"] = effort;
-  if (effort == "none") vars["enable_thinking"] = vars["thinking"] = false;
-  if (kwargs)
-    for (const auto& [key, value] : kwargs->items()) vars[key] = value;
+  if (!arguments.effort.is_null()) vars["reasoning_effort"] = arguments.effort;
+  if (arguments.effort == "none") vars["enable_thinking"] = vars["thinking"] = false;
+  if (arguments.given)
+    for (const auto& [key, value] : arguments.given->items()) vars[key] = value;
   return vars;
 }
 
@@ -159,7 +197,13 @@ Result<std::string> render(const App& app, const Json& vars) {
 
 }  // namespace
 
-Result<std::vector<TokenId>> read_chat_prompt(const App& app, Fields& fields) {
+bool begins_inside_reasoning(const App& app, const std::vector<TokenId>& prompt) {
+  if (!app.model.reasoning) return false;
+  const auto end = std::span(prompt).last(std::min<size_t>(prompt.size(), 16));
+  return app.model.reasoning->begins_inside(app.model.tokenizer->decode(end, /*skip_special_tokens=*/false), "");
+}
+
+Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields) {
   if (!app.model.chat_template)
     return invalid(
         "This model has no chat template, so it cannot take messages. Use /v1/completions, or start the server with "
@@ -167,12 +211,9 @@ Result<std::vector<TokenId>> read_chat_prompt(const App& app, Fields& fields) {
   bool continue_final = false, generation_prompt = true;
   fields.boolean("continue_final_message", continue_final);
   fields.boolean("add_generation_prompt", generation_prompt);
-  const Json* kwargs = fields.get("chat_template_kwargs");
-  if (kwargs && !kwargs->is_object())
-    fields.fail("chat_template_kwargs", fmt::format("must be an object, not {}.", kind_name(*kwargs)));
-  TRY(Json messages, read_messages(fields, app.model.template_takes_parts));
+  TRY(Json messages, read_messages(app, fields));
   TRY(Json tools, read_tools(fields));
-  TRY(const Json effort, read_effort(fields));
+  TRY(const TemplateArguments arguments, read_template_arguments(app, fields));
   TRY_VOID(fields.status());
   std::string prefix;
   if (continue_final) {
@@ -181,9 +222,12 @@ Result<std::vector<TokenId>> read_chat_prompt(const App& app, Fields& fields) {
     prefix = take_final_message(messages);
     if (messages.empty()) return invalid("messages: continue_final_message needs a message before the last one.");
   }
-  const Json vars = template_variables(app, std::move(messages), std::move(tools), effort, kwargs, generation_prompt);
+  const Json vars = template_variables(app, std::move(messages), std::move(tools), arguments, generation_prompt);
   TRY(const std::string text, render(app, vars));
-  return encode_text(app, text + prefix, /*add_special_tokens=*/false, "messages");
+  ChatPrompt prompt;
+  TRY(prompt.ids, encode_text(app, text + prefix, /*add_special_tokens=*/false, "messages"));
+  prompt.begins_inside = app.model.reasoning && app.model.reasoning->begins_inside(text, prefix);
+  return prompt;
 }
 
 }  // namespace xylem

@@ -10,9 +10,17 @@ namespace xylem {
 struct App;
 class Fields;
 
+struct ChatPrompt {
+  std::vector<TokenId> ids;
+  bool begins_inside = false;  // the answer begins inside reasoning
+};
+
 // Reads messages, tools, tool_choice, chat_template_kwargs, reasoning_effort, continue_final_message and
 // add_generation_prompt, renders the template and encodes the text. Special tokens spelled out in messages are parsed
 // as such, as Hugging Face does.
-Result<std::vector<TokenId>> read_chat_prompt(const App& app, Fields& fields);
+Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields);
+
+// Whether an answer to these ids begins inside reasoning.
+bool begins_inside_reasoning(const App& app, const std::vector<TokenId>& prompt);
 
 }  // namespace xylem

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +10,7 @@
 #include <sstream>
 
 #include "server/json_body.h"
+#include "text/reasoning_formats.h"
 
 namespace xylem {
 namespace {
@@ -75,24 +77,65 @@ std::vector<TokenId> find_eos_ids(const Json& generation, const Json& config, co
   return ids;
 }
 
+Json one_message(Json content) {
+  Json message = {{"role", "user"}, {"content", std::move(content)}};
+  return {{"messages", Json::array({message})},
+          {"tools", nullptr},
+          {"add_generation_prompt", true},
+          {"bos_token", ""},
+          {"eos_token", ""}};
+}
+
+Result<std::string> render_probe(const ChatTemplate& chat_template, const Json& vars) {
+  return chat_template.render(vars, std::tm{.tm_mday = 1, .tm_year = 100});
+}
+
+// The prompt of a chat that asks for thinking; empty when there is no template or it fails.
+std::string thinking_prompt(const ChatTemplate* chat_template) {
+  if (!chat_template) return "";
+  Json vars = one_message("Hi");
+  vars["enable_thinking"] = vars["thinking"] = true;
+  const auto text = render_probe(*chat_template, vars);
+  return text.ok() ? *text : "";
+}
+
+// A harmony turn ends with <|return|> or <|call|>, whatever the files say, and never with a message of it, <|end|>.
+void mend_harmony_stops(const ReasoningFormat& format, std::vector<TokenId>& eos_ids) {
+  for (const ReasoningTag& tag : format.tags) {
+    if (tag.id < 0) continue;
+    if (tag.role == ReasoningTag::Role::kEnd) std::erase(eos_ids, tag.id);
+    if (tag.role == ReasoningTag::Role::kStop && std::find(eos_ids.begin(), eos_ids.end(), tag.id) == eos_ids.end())
+      eos_ids.push_back(tag.id);
+  }
+}
+
+Status add_reasoning(ModelContext& context, const Json& config, const std::string& parser) {
+  const auto type = config.find("model_type");
+  const std::string model_type = type != config.end() && type->is_string() ? type->get<std::string>() : "";
+  const auto found =
+      find_reasoning_format(model_type, *context.tokenizer, thinking_prompt(context.chat_template.get()));
+  if (found && found->kind == ReasoningFormat::Kind::kHarmony) mend_harmony_stops(*found, context.eos_ids);
+  if (parser == "auto") {
+    context.reasoning = found;
+  } else if (parser != "none") {
+    TRY(context.reasoning, make_reasoning_format(parser, *context.tokenizer));
+  }
+  return {};
+}
+
 }  // namespace
 
 bool probe_template_takes_parts(const ChatTemplate& chat_template) {
   const std::string marker = "xylemprobe";
   Json part = {{"type", "text"}, {"text", marker}};
-  Json message = {{"role", "user"}, {"content", Json::array({part})}};
-  Json vars = {{"messages", Json::array({message})},
-               {"tools", nullptr},
-               {"add_generation_prompt", true},
-               {"bos_token", ""},
-               {"eos_token", ""}};
-  const auto text = chat_template.render(vars, std::tm{.tm_mday = 1, .tm_year = 100});
+  const auto text = render_probe(chat_template, one_message(Json::array({part})));
   // A template that does not know parts fails, drops them, or prints the list itself.
   return text.ok() && text->find(marker) != std::string::npos && text->find("'type'") == std::string::npos &&
          text->find("\"type\"") == std::string::npos;
 }
 
-Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file) {
+Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file,
+                                        const std::string& reasoning_parser) {
   ModelContext context;
   context.model_path = folder;
   TRY(context.tokenizer, Tokenizer::load(folder));
@@ -104,6 +147,7 @@ Result<ModelContext> load_model_context(const std::string& folder, const std::st
   context.defaults = read_defaults(generation);
   context.eos_ids = find_eos_ids(generation, config, *context.tokenizer);
   context.suppress_ids = read_ids(generation, "suppress_tokens");
+  TRY_VOID(add_reasoning(context, config, reasoning_parser));
   return context;
 }
 

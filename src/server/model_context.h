@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/token.h"
 #include "text/chat_template.h"
+#include "text/reasoning.h"
 #include "text/tokenizer.h"
 
 namespace xylem {
@@ -25,14 +26,16 @@ struct ModelContext {
   std::shared_ptr<const ChatTemplate> chat_template;  // null: chat requests are refused with a 400 that says so
   bool template_takes_parts = false;                  // renders content given as a list of parts; else parts are joined
   GenerationDefaults defaults;
-  std::vector<TokenId> eos_ids;       // generation_config.json, else config.json, else the tokenizer's
+  std::vector<TokenId> eos_ids;       // generation_config.json, else config.json, else the tokenizer's; harmony's own
   std::vector<TokenId> suppress_ids;  // never sampled (generation_config.json)
+  std::shared_ptr<const ReasoningFormat> reasoning;  // how answers mark reasoning; null: they do not
   std::string model_path;
 };
 
 // folder: a checkpoint. chat_template_file: a Jinja file used in place of the folder's own template; empty = the
-// folder's.
-Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file = "");
+// folder's. reasoning_parser: a name of reasoning_parser_names().
+Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file = "",
+                                        const std::string& reasoning_parser = "auto");
 
 // Whether the template itself handles content given as [{"type": "text", "text": ...}] (found by rendering a probe).
 bool probe_template_takes_parts(const ChatTemplate& chat_template);

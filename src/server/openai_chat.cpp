@@ -17,17 +17,18 @@ Json entry(const Tokenizer& tokenizer, TokenId id, float logprob) {
 
 class ChatFormatter : public Formatter {
  public:
-  ChatFormatter(WireContext context, bool logprobs)
-      : context_(std::move(context)), logprobs_(logprobs), sent_(context_.n) {}
+  ChatFormatter(WireContext context, bool logprobs, bool stream_reasoning)
+      : context_(std::move(context)), logprobs_(logprobs), stream_reasoning_(stream_reasoning), sent_(context_.n) {}
 
   void stream(size_t i, const Choice& choice, std::string& out) override {
     Position& at = sent_[i];
     if (!at.started) chunk(i, choice, {{"role", "assistant"}, {"content", ""}}, nullptr, false, out);
     at.started = true;
-    if (choice.text().size() > at.text || (logprobs_ && choice.logprobs().size() > at.logprobs)) {
-      chunk(i, choice, {{"content", choice.text().substr(at.text)}}, logprobs_json(choice, at.logprobs), false, out);
-      at = {true, choice.text().size(), choice.logprobs().size()};
-    }
+    const bool complete = choice.done() || !choice.reasoning_open();
+    if (choice.reasoning().size() > at.reasoning && (stream_reasoning_ || complete))
+      grow(i, choice, "reasoning_content", choice.reasoning(), at.reasoning, out);
+    if (choice.text().size() > at.text || (logprobs_ && choice.logprobs().size() > at.logprobs))
+      grow(i, choice, "content", choice.text(), at.text, out);
     if (choice.ending().reason == Finish::kError)
       out += sse_event(sse_error(choice.ending().error));
     else if (choice.done())
@@ -47,13 +48,11 @@ class ChatFormatter : public Formatter {
     data["choices"] = Json::array();
     for (size_t i = 0; i < choices.size(); ++i) {
       const Choice& c = choices[i];
-      data["choices"].push_back(
-          {{"index", i},
-           {"message",
-            {{"role", "assistant"}, {"content", c.text()}, {"reasoning_content", nullptr}, {"tool_calls", nullptr}}},
-           {"logprobs", logprobs_json(c, 0)},
-           {"finish_reason", finish_reason(c.ending())},
-           {"matched_stop", matched_stop(c.ending())}});
+      data["choices"].push_back({{"index", i},
+                                 {"message", message(c)},
+                                 {"logprobs", logprobs_json(c, 0)},
+                                 {"finish_reason", finish_reason(c.ending())},
+                                 {"matched_stop", matched_stop(c.ending())}});
     }
     data["usage"] = usage(context_, choices);
     data["metadata"] = {{"weight_version", "default"}};
@@ -63,7 +62,7 @@ class ChatFormatter : public Formatter {
  private:
   struct Position {
     bool started = false;
-    size_t text = 0, logprobs = 0;
+    size_t text = 0, reasoning = 0, logprobs = 0;
   };
 
   Json head(const char* object) const {
@@ -83,6 +82,21 @@ class ChatFormatter : public Formatter {
     return {{"content", std::move(content)}};
   }
 
+  // A chunk with what text has gained. Log-probabilities go with whatever chunk is the first after their token.
+  void grow(size_t i, const Choice& choice, const char* name, const std::string& text, size_t& sent, std::string& out) {
+    size_t& logprobs = sent_[i].logprobs;
+    chunk(i, choice, {{name, text.substr(sent)}}, logprobs_json(choice, logprobs), false, out);
+    sent = text.size();
+    logprobs = choice.logprobs().size();
+  }
+
+  // An answer that ended while it reasoned has no content.
+  static Json message(const Choice& c) {
+    const Json reasoning = c.reasoning().empty() ? Json() : Json(c.reasoning());
+    const Json content = c.text().empty() && !c.reasoning().empty() ? Json() : Json(c.text());
+    return {{"role", "assistant"}, {"content", content}, {"reasoning_content", reasoning}, {"tool_calls", nullptr}};
+  }
+
   void chunk(size_t i, const Choice& choice, Json delta, Json logprobs, bool last, std::string& out) const {
     const Ending running;
     const Ending& ending = last ? choice.ending() : running;
@@ -96,7 +110,7 @@ class ChatFormatter : public Formatter {
   }
 
   const WireContext context_;
-  const bool logprobs_;
+  const bool logprobs_, stream_reasoning_;
   std::vector<Position> sent_;
 };
 
@@ -127,7 +141,11 @@ Result<TextJob> parse_chat(const App& app, const Json& body) {
   fields.refuse({"functions", "function_call"}, "is deprecated and not supported; use tools.");
   fields.refuse("audio", "audio output is not supported.");
   fields.refuse("web_search_options", "is not supported.");
-  fields.ignore({"separate_reasoning", "stream_reasoning", "parallel_tool_calls", "prediction", "verbosity"});
+  bool stream_reasoning = true;
+  prompt.options.output.reasoning = app.model.reasoning;
+  fields.boolean("separate_reasoning", prompt.options.output.separate_reasoning);
+  fields.boolean("stream_reasoning", stream_reasoning);
+  fields.ignore({"parallel_tool_calls", "prediction", "verbosity"});
   if (const Json* modalities = fields.get("modalities"); modalities && *modalities != Json::array({"text"}))
     fields.fail("modalities", "only [\"text\"] is supported.");
   const bool given_ids = fields.ids("input_ids", prompt.prompt, app.engine.info().vocab_size, SIZE_MAX);
@@ -135,14 +153,18 @@ Result<TextJob> parse_chat(const App& app, const Json& body) {
                  "continue_final_message", "add_generation_prompt"});
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
-  if (!given_ids) {
-    TRY(prompt.prompt, read_chat_prompt(app, fields));
+  if (given_ids) {
+    prompt.options.output.begins_inside = begins_inside_reasoning(app, prompt.prompt);
+  } else {
+    TRY(ChatPrompt chat, read_chat_prompt(app, fields));
+    prompt.prompt = std::move(chat.ids);
+    prompt.options.output.begins_inside = chat.begins_inside;
   }
   prompt.rid = common.rid;
   WireContext context = common.context;
   context.n = prompt.options.n;
   context.prompt_tokens = {static_cast<int>(prompt.prompt.size())};
-  job.formatter = std::make_unique<ChatFormatter>(std::move(context), prompt.logprobs.output);
+  job.formatter = std::make_unique<ChatFormatter>(std::move(context), prompt.logprobs.output, stream_reasoning);
   job.prompts.push_back(std::move(prompt));
   return job;
 }

@@ -82,6 +82,7 @@ HttpResponse server_info(App& app, const HttpRequest&) {
                {"host", c.host},
                {"port", c.port},
                {"sampling_defaults", c.sampling_defaults},
+               {"reasoning_parser", app.model.reasoning ? Json(app.model.reasoning->name) : Json()},
                {"enable_metrics", c.enable_metrics},
                {"enable_cache_report", c.enable_cache_report},
                {"incremental_streaming_output", c.incremental_streaming_output},

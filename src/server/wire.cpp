@@ -6,10 +6,10 @@
 namespace xylem {
 namespace {
 
-Json usage_json(const WireContext& context, int64_t prompt, int64_t completion, int64_t cached) {
+Json usage_json(const WireContext& context, int64_t prompt, int64_t completion, int64_t cached, int64_t reasoning) {
   Json u = {{"prompt_tokens", prompt}, {"total_tokens", prompt + completion}, {"completion_tokens", completion}};
   u["prompt_tokens_details"] = context.cache_report ? Json{{"cached_tokens", cached}} : Json();
-  u["reasoning_tokens"] = 0;
+  u["reasoning_tokens"] = reasoning;
   return u;
 }
 
@@ -132,16 +132,19 @@ Json matched_stop(const Ending& ending) {
 }
 
 Json usage(const WireContext& context, const std::vector<Choice>& choices) {
-  int64_t prompt = 0, completion = 0, cached = 0;
+  int64_t prompt = 0, completion = 0, cached = 0, reasoning = 0;
   for (const int tokens : context.prompt_tokens) prompt += tokens;
-  for (const Choice& c : choices) completion += static_cast<int64_t>(c.tokens().size());
+  for (const Choice& c : choices) {
+    completion += static_cast<int64_t>(c.tokens().size());
+    reasoning += c.reasoning_tokens();
+  }
   for (size_t i = 0; i < choices.size(); i += context.n) cached += choices[i].cached_tokens();  // a prompt counts once
-  return usage_json(context, prompt, completion, cached);
+  return usage_json(context, prompt, completion, cached, reasoning);
 }
 
 Json usage(const WireContext& context, size_t choice_index, const Choice& choice) {
   return usage_json(context, context.prompt_tokens[choice_index / context.n],
-                    static_cast<int64_t>(choice.tokens().size()), choice.cached_tokens());
+                    static_cast<int64_t>(choice.tokens().size()), choice.cached_tokens(), choice.reasoning_tokens());
 }
 
 double finite_logprob(float logprob) { return logprob >= -9999.0f ? logprob : -9999.0; }
