@@ -196,6 +196,49 @@ TEST(PrefixIndex, PromisesLastUntilComputedOrWithdrawn) {
   EXPECT_EQ(c.index.nodes(), 2);
 }
 
+TEST(PrefixIndex, NobodyWaitsForWhatIsWithdrawn) {
+  Cache c(full(), 20);
+  const Tokens tokens = counting(14);
+  Cache::Run leader = c.begin(tokens), second = c.begin(counting(8));
+  c.index.withdraw(leader.path, 2);
+  c.index.withdraw(leader.path, 2);
+  c.index.withdraw(leader.path, 7);  // not among its blocks
+  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 2);
+  c.index.withdraw(leader.path, 1);
+  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 2);  // the other one still computes it
+  c.finish(second);
+  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 1);
+  c.compute(leader, tokens, 14);
+  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 0);
+  c.finish(leader);
+}
+
+TEST(PrefixIndex, AStateThatIsOverwrittenStaysOut) {
+  Cache c({CacheGroup{.window_tokens = -1}}, 20);
+  const Tokens tokens = counting(12);
+  Cache::Run r = c.begin(tokens);
+  BlockTable& t = r.tables[0];
+  t.put(1, c.pools[0].take());  // after 8 tokens
+  t.set_overwrites_last(true);
+  c.index.advance(r.path, {tokens.data(), 8}, r.tables);
+  EXPECT_EQ(c.index.held_blocks(0), 0);
+  const BlockId live = t[1];
+  t.move_last(2);
+  t.put(0, c.pools[0].take());
+  EXPECT_EQ(t[1], kHole);
+  EXPECT_EQ(t.state_in(8, 12, kBlock), live);
+  t.set_overwrites_last(false);
+  c.index.advance(r.path, tokens, r.tables);
+  EXPECT_EQ(c.index.held_blocks(0), 1);  // the end; what came after 4 tokens was passed without a block
+  EXPECT_EQ(c.index.match(0, tokens).blocks, 3);
+  c.index.forget(0, live);
+  EXPECT_EQ(c.index.match(0, tokens).blocks, 0);
+  EXPECT_EQ(c.pools[0].used_blocks(), 2);
+  c.finish(r);
+  EXPECT_EQ(c.pools[0].free_blocks(), 20);
+  EXPECT_EQ(c.index.nodes(), 0);
+}
+
 TEST(PrefixIndex, ForgetsAPathThatIsNotTrusted) {
   Cache c(full(), 20);
   c.serve(counting(8));
