@@ -7,7 +7,11 @@
 #include "ops/act_mul/act_mul.h"
 #include "ops/add/add.h"
 #include "ops/attention/attention.h"
+#include "ops/causal_conv/causal_conv.h"
+#include "ops/gated_add/gated_add.h"
+#include "ops/gated_delta/gated_delta.h"
 #include "ops/gather/gather.h"
+#include "ops/latent_attention/latent_attention.h"
 #include "ops/matmul/matmul.h"
 #include "ops/moe/moe.h"
 #include "ops/rms_norm/rms_norm.h"
@@ -20,9 +24,10 @@ namespace xylem {
 struct Linear {
   Tensor w;     // [N, K] packed
   Tensor bias;  // [N] or empty
+  bool exact = false;  // x stays float32 also in a model that runs in bfloat16: routers whose choice must not flip
   Tensor operator()(Ctx& c, Tensor x) const {  // [T, K] -> [T, N]
     Tensor y = c.temp({x.rows(), w.dim[0]});
-    c.run(MatMul{x, w, bias, y, c.round_x});
+    c.run(MatMul{x, w, bias, y, c.round_x && !exact});
     return y;
   }
 };
@@ -56,8 +61,8 @@ inline Tensor gather_rows(Ctx& c, Tensor x, Tensor rows) {  // [T, n], [R] -> [R
   return y;
 }
 inline void add_to(Ctx& c, Tensor residual, Tensor x) { c.run(Add{residual, x, residual, 1.0f}); }
-inline Tensor act_mul(Ctx& c, Tensor gate, Tensor up, Act act) {
-  Tensor y = c.temp({gate.rows(), gate.cols()});
+inline Tensor act_mul(Ctx& c, Tensor gate, Tensor up, Act act) {  // any leading dimensions; the result is contiguous
+  Tensor y = gate.rank == 3 ? c.temp({gate.dim[0], gate.dim[1], gate.dim[2]}) : c.temp({gate.rows(), gate.cols()});
   c.run(ActMul{gate, up, y, act});
   return y;
 }
@@ -76,6 +81,14 @@ inline Tensor heads(Tensor x, int64_t from, int64_t n, int64_t dim) {
   y.stride = {x.stride[0], dim, 1, 1};
   return y;
 }
+// Dimensions [from, from + n) of each head, as a view.
+inline Tensor head_part(Tensor x, int64_t from, int64_t n) {
+  CHECK(x.rank == 3 && from + n <= x.dim[2], from, n, x.dim[2]);
+  x.data = x.data ? x.as() + from : nullptr;
+  x.dim[2] = n;
+  return x;
+}
+inline Tensor as_heads(Tensor x, int64_t n) { return heads(x, 0, n, x.cols() / n); }  // [T, n * dim] -> [T, n, dim]
 inline Tensor flat_heads(Tensor x) {  // contiguous [T, n, dim] -> [T, n * dim]
   CHECK(x.rank == 3 && x.contiguous());
   return make_tensor(x.data, x.dtype, {x.dim[0], x.dim[1] * x.dim[2]});
@@ -107,16 +120,20 @@ struct RopeKind {
     return y;
   }
 };
-// inv_freq of config.json's rope_parameters (or rope_theta and rope_scaling) for a head of `dim`: rope types default, linear,
-// proportional and llama3 (specs/common.md 5.2). config: the object that holds rope_theta; top: where old files keep the rest.
-RopeKind make_rope(const Config& rope, int64_t dim, double default_theta);
-inline void rope(Ctx& c, Tensor x, Tensor table) { c.run(Rope{x, table, x}); }  // in place
+// rope_parameters of a config, or what old files spell as rope_scaling, rope_theta and partial_rotary_factor.
+Config rope_config(const Config& c);
+// For a head of `dim`: rope types default, linear, proportional, llama3 and yarn (specs/common.md 5.2). max_position: what
+// yarn stretches to when the config gives no factor, and from when it gives no original length.
+RopeKind make_rope(const Config& rope, int64_t dim, double default_theta, int64_t max_position = 0);
+double yarn_scale(double factor, double mscale);  // g of specs/common.md 5.2
+inline void rope(Ctx& c, Tensor x, Tensor table, bool interleaved = false) { c.run(Rope{x, table, x, interleaved}); }  // in place
 
 // Attention over whatever its layer declared.
 struct PagedAttention {
   int heads = 0, kv_heads = 0, dim = 0, window = 0;  // window in tokens, 0: full
   float scale = 1.0f;
   CacheRef cache;
+  Tensor sinks;  // [heads] or empty
 
   void declare(CacheLayout& layout) {
     const int padded = int(round_up(dim, KvCache::kLane));
@@ -127,7 +144,7 @@ struct PagedAttention {
   }
   Tensor operator()(Ctx& c, Tensor q) const {     // [T, heads, dim] -> [T, heads * dim]; reads what store() wrote, here or in the layer it shares with
     Tensor y = c.temp({q.dim[0], heads, dim});
-    c.run(Attention{q, kv(c), c.batch.groups[size_t(cache.group)].table, c.batch.cu_q, c.batch.kv_len, y, scale, window});
+    c.run(Attention{q, kv(c), c.batch.groups[size_t(cache.group)].table, c.batch.cu_q, c.batch.kv_len, y, scale, window, sinks});
     return flat_heads(y);
   }
 
@@ -139,20 +156,119 @@ struct PagedAttention {
   }
 };
 
+// Latents and a rotary part instead of keys and values (specs/deepseek_mla.md 4).
+struct LatentAttentionBlock {
+  int heads = 0, rank = 0, nope_dim = 0, rope_dim = 0, v_dim = 0;
+  float scale = 1.0f;
+  Tensor w_uk, w_uk_t, w_uv;  // see ops/latent_attention
+  CacheRef cache;
+
+  void declare(CacheLayout& layout) { cache = layout.latent(rank + rope_dim); }
+  void params(ParamList& p, const std::string& kv_b) {
+    const int64_t rows = nope_dim + v_dim;
+    p.heads(kv_b, w_uk, heads, nope_dim, rank, {rows, 0, false});
+    p.heads(kv_b, w_uk_t, heads, nope_dim, rank, {rows, 0, true});
+    p.heads(kv_b, w_uv, heads, v_dim, rank, {rows, nope_dim, false});
+  }
+  void store(Ctx& c, Tensor latent, Tensor k_rope) const {  // [T, rank], [T, rope_dim]
+    c.run(LatentStore{latent, k_rope, c.batch.groups[size_t(cache.group)].slots, latents(c)});
+  }
+  Tensor operator()(Ctx& c, Tensor q) const {  // [T, heads, nope_dim + rope_dim] -> [T, heads * v_dim]
+    Tensor y = c.temp({q.dim[0], heads, v_dim});
+    c.run(LatentAttention{q, w_uk, w_uk_t, w_uv, latents(c), c.batch.groups[size_t(cache.group)].table, c.batch.cu_q, c.batch.kv_len, y, scale});
+    return flat_heads(y);
+  }
+
+ private:
+  LatentCache latents(Ctx& c) const {
+    LatentCache k{c.pools[size_t(cache.group)], 0, rank, rope_dim, c.block_tokens};
+    k.offset = cache.layer * k.width() * c.block_tokens;
+    return k;
+  }
+};
+
+// A short convolution and the gated delta rule, with the state of both (specs/qwen3_5.md 5, kimi_linear.md 4).
+struct DeltaRule {
+  int64_t key_heads = 0, heads = 0, key_dim = 0, dim = 0, taps = 0;
+  Tensor conv;            // [channels, taps]
+  Tensor a_log, dt_bias;  // [heads]; [heads] or [heads * key_dim]
+  CacheRef cache;
+
+  int64_t channels() const { return 2 * key_heads * key_dim + heads * dim; }  // q, k, v
+  void declare(CacheLayout& layout) { cache = layout.state(size_t(state_floats()) * sizeof(float)); }
+  // qkv: [T, channels]; a: [T, heads] or [T, heads * key_dim]; b: [T, heads]. Returns [T, heads, dim].
+  Tensor operator()(Ctx& c, Tensor qkv, Tensor a, Tensor b) const {
+    Tensor x = c.temp({qkv.rows(), channels()}), y = c.temp({qkv.rows(), heads, dim});
+    c.run(CausalConv{qkv, conv, state(c, 0), x});
+    c.run(GatedDelta{xylem::heads(x, 0, key_heads, key_dim), xylem::heads(x, key_heads * key_dim, key_heads, key_dim),
+                     xylem::heads(x, 2 * key_heads * key_dim, heads, dim), a, b, a_log, dt_bias, state(c, conv_floats()), y});
+    return y;
+  }
+
+ private:
+  int64_t conv_floats() const { return round_up((taps - 1) * channels(), 16); }
+  int64_t state_floats() const { return conv_floats() + round_up(heads * key_dim * dim, 16); }
+  StateCache state(Ctx& c, int64_t from) const {
+    const Batch::Group& g = c.batch.groups[size_t(cache.group)];
+    return {c.pools[size_t(cache.group)], cache.layer * state_floats() + from, c.block_tokens, g.state_in, g.table, c.batch.cu_q, c.batch.kv_len};
+  }
+};
+
 // Routed experts. The router's logits come from the model, since families differ in what it reads.
 struct Moe {
-  Tensor gate_up;       // [E, 2I, H] packed
-  Tensor down;          // [E, H, I] packed
-  Tensor expert_scale;  // [E] or empty
+  Tensor gate_up;                  // [E, 2I, H] packed
+  Tensor down;                     // [E, H, I] packed
+  Tensor gate_up_bias, down_bias;  // [E, 2I], [E, H] or empty
+  Tensor expert_scale;             // [E] or empty
+  Tensor choice_bias;              // [E] or empty: added to the scores for the choice alone
   int top_k = 1;
   bool renormalise = true;
+  Router::Score score = Router::Score::kSoftmax;
+  Router::GroupScore group_score = Router::GroupScore::kMax;
+  int groups = 1, top_groups = 1;
+  float scale = 1.0f;
   Act act = Act::kSilu;
+  float limit = 0;
   Tensor operator()(Ctx& c, Tensor x, Tensor logits) const {
     const int64_t T = x.rows();
     Tensor ids = c.temp({T, top_k}, DType::kI32), weights = c.temp({T, top_k}), y = c.temp({T, x.cols()});
-    c.run(Router{logits, expert_scale, ids, weights, renormalise});
-    c.run(MoeExperts{x, ids, weights, gate_up, down, y, act, c.round_x});
+    c.run(Router{logits, expert_scale, ids, weights, renormalise, score, group_score, groups, top_groups, scale, choice_bias});
+    c.run(MoeExperts{x, ids, weights, gate_up, down, y, act, c.round_x, limit, gate_up_bias, down_bias});
     return y;
+  }
+  // Fused over the experts, or a tensor for each of them under the names given.
+  void params(ParamList& p, const std::string& n, int64_t experts, int64_t hidden, int64_t ffn, const std::string& gate = "gate_proj",
+              const std::string& up = "up_proj", const std::string& down_name = "down_proj") {
+    const std::string e = n + "experts.{e}.";
+    p.experts(n + "experts.gate_up_proj", gate_up, experts, 2 * ffn, hidden, {{e + gate + ".weight", ffn}, {e + up + ".weight", ffn}});
+    p.experts(n + "experts.down_proj", down, experts, hidden, ffn, {{e + down_name + ".weight", hidden}});
+  }
+};
+
+// What stands before and after the layers of a decoder.
+struct DecoderEnds {
+  int64_t vocab = 0, hidden = 0;
+  bool tied = false;
+  Embedding embed;
+  Norm norm;
+  Linear head;
+  void front_params(ParamList& p) {
+    p.logits_only(true);  // rows of it are gathered; as a product it runs for the logits alone
+    p.matrix("embed_tokens.weight", embed.w, vocab, hidden);
+    p.logits_only(false);
+  }
+  void back_params(ParamList& p) {
+    p.logits_only(true);
+    p.vector("norm.weight", norm.w, hidden);
+    if (tied) p.tied("/lm_head.weight", head.w, vocab, hidden, embed.w);
+    else p.matrix("/lm_head.weight", head.w, vocab, hidden);
+  }
+  // x: [T, H] after `layers` layers; empty when no logits are wanted
+  Tensor logits(Ctx& c, Tensor x, size_t layers) const {
+    if (c.batch.logit_rows.numel() == 0) return {};
+    Tensor y = norm(c, gather_rows(c, x, c.batch.logit_rows));
+    c.hidden(int(layers), y);
+    return head(c, y);
   }
 };
 

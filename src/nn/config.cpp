@@ -72,6 +72,17 @@ std::vector<std::string> Config::texts(const std::string& key) const {
   return list;
 }
 
+std::vector<int64_t> Config::integers_or_none(const std::string& key) const {
+  std::vector<int64_t> list;
+  const nlohmann::json* v = find(key, false, "a list of integers");
+  if (!v) return list;
+  if (v->is_array())
+    for (const auto& e : *v)
+      if (e.is_number_integer()) list.push_back(e.get<int64_t>());
+  if (!v->is_array() || list.size() != v->size()) fail("'" + key + "' is not a list of integers");
+  return list;
+}
+
 Config Config::child(const std::string& key) const {
   Config c(has(key) ? json_.at(key) : nlohmann::json::object(), path_ + ": " + key);
   c.error_ = error_;
@@ -79,6 +90,13 @@ Config Config::child(const std::string& key) const {
     fail("'" + key + "' is not an object");
     c.json_ = nlohmann::json::object();
   }
+  return c;
+}
+
+Config Config::with_defaults(const Config& other, const std::vector<std::string>& keys) const {
+  Config c = *this;
+  for (const std::string& key : keys)
+    if (!has(key) && other.has(key)) c.json_[key] = other.json_.at(key);
   return c;
 }
 

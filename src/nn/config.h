@@ -25,7 +25,10 @@ class Config {
   bool flag_or(const std::string& key, bool fallback) const;
   std::string text_or(const std::string& key, const std::string& fallback) const;
   std::vector<std::string> texts(const std::string& key) const;                                           // required list of strings
+  std::vector<int64_t> integers_or_none(const std::string& key) const;                                    // empty when absent
   Config child(const std::string& key) const;   // an absent or null one is an empty object; errors are shared with this one
+  // This object with what it lacks among `keys` taken from another one, where old files keep it.
+  Config with_defaults(const Config& other, const std::vector<std::string>& keys) const;
   void fail(const std::string& what) const;     // "config.json: " + what, if it is the first error
   Status status() const;
   const nlohmann::json& json() const { return json_; }

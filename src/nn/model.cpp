@@ -79,7 +79,7 @@ Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptio
 int64_t count_parameters(const std::vector<Param>& params) {
   int64_t total = 0;
   for (const Param& p : params) {
-    if (p.kind == Param::Kind::kConstant || p.kind == Param::Kind::kTied) continue;
+    if (p.kind == Param::Kind::kConstant || p.kind == Param::Kind::kTied || p.head.transposed) continue;
     int64_t n = 1;
     for (int64_t d : p.shape) n *= d;
     total += n;
@@ -90,7 +90,8 @@ int64_t count_parameters(const std::vector<Param>& params) {
 int64_t prompt_matrix_parameters(const std::vector<Param>& params) {
   int64_t total = 0;
   for (const Param& p : params) {
-    if (p.logits_only || (p.kind != Param::Kind::kMatrix && p.kind != Param::Kind::kExperts)) continue;
+    const bool product = p.kind == Param::Kind::kMatrix || p.kind == Param::Kind::kExperts || p.kind == Param::Kind::kHeads;
+    if (p.logits_only || !product || p.head.transposed) continue;
     int64_t n = 1;
     for (int64_t d : p.shape) n *= d;
     total += n;

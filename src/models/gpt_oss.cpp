@@ -1,0 +1,134 @@
+// GPT-OSS (specs/gpt_oss.md): attention sinks in alternating sliding and full layers, biases everywhere, and experts with a
+// clamped SwiGLU whose gate and up rows alternate in the file.
+#include "nn/blocks.h"
+
+namespace xylem {
+namespace {
+
+struct Shape {
+  int64_t hidden, ffn, vocab, layers, context, experts, top_k;
+  int heads, kv_heads, dim, window;
+  float eps, limit;
+  bool bias;
+  std::vector<bool> sliding;
+
+  explicit Shape(const Config& c)
+      : hidden(c.integer("hidden_size")), ffn(c.integer("intermediate_size")), vocab(c.integer("vocab_size")), layers(c.integer("num_hidden_layers", 1, 4096)),
+        context(c.integer_or("max_position_embeddings", 131072, 1)), experts(c.integer("num_local_experts", 1, 65536)),
+        top_k(c.integer_or("num_experts_per_tok", c.integer_or("experts_per_token", 4, 1, experts), 1, experts)),
+        heads(int(c.integer("num_attention_heads", 1, 4096))), kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))),
+        dim(int(c.integer_or("head_dim", 64, 1, 1024))), window(int(c.integer_or("sliding_window", 128, 1))), eps(float(c.number_or("rms_norm_eps", 1e-5))),
+        limit(float(c.number_or("swiglu_limit", 7))), bias(c.flag_or("attention_bias", true)) {
+    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
+    if (!c.has("layer_types")) {
+      for (int64_t i = 0; i < layers; i++) sliding.push_back(i % 2 == 0);
+      return;
+    }
+    for (const std::string& kind : c.texts("layer_types")) {
+      sliding.push_back(kind == "sliding_attention");
+      if (!sliding.back() && kind != "full_attention") c.fail("layer_types holds '" + kind + "' (full_attention and sliding_attention are supported)");
+    }
+    if (int64_t(sliding.size()) != layers) c.fail("layer_types has " + std::to_string(sliding.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+  }
+};
+
+struct Layer {
+  Norm in_norm, post_norm;
+  Linear qkv, o, router;
+  PagedAttention attn;
+  Moe moe;
+
+  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+    const ArenaScope scope(c);
+    Tensor p = qkv(c, in_norm(c, x));
+    Tensor q = heads(p, 0, f.heads, f.dim);
+    Tensor k = heads(p, f.heads * f.dim, f.kv_heads, f.dim);
+    Tensor v = heads(p, (f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
+    rope(c, q, rope_table);
+    rope(c, k, rope_table);
+    attn.store(c, k, v);
+    add_to(c, x, o(c, attn(c, q)));
+    Tensor h = post_norm(c, x);
+    add_to(c, x, moe(c, h, router(c, h)));
+  }
+
+  void params(ParamList& p, const std::string& n, const Shape& f) {
+    const int64_t q = f.heads * f.dim, kv = f.kv_heads * f.dim;
+    const std::string a = n + "self_attn.", m = n + "mlp.";
+    p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
+    p.vector(n + "post_attention_layernorm.weight", post_norm.w, f.hidden);
+    p.fused(a + "qkv_proj.weight", qkv.w, f.hidden, {{a + "q_proj.weight", q}, {a + "k_proj.weight", kv}, {a + "v_proj.weight", kv}});
+    p.matrix(a + "o_proj.weight", o.w, f.hidden, q);
+    if (f.bias) {
+      p.floats(a + "qkv_proj.bias", qkv.bias, {q + 2 * kv}, {{a + "q_proj.bias", q}, {a + "k_proj.bias", kv}, {a + "v_proj.bias", kv}});
+      p.floats(a + "o_proj.bias", o.bias, {f.hidden});
+    }
+    p.floats(a + "sinks", attn.sinks, {f.heads});
+    p.matrix(m + "router.weight", router.w, f.experts, f.hidden);
+    p.floats(m + "router.bias", router.bias, {f.experts});
+    Param& gate_up = p.experts(m + "experts.gate_up_proj", moe.gate_up, f.experts, 2 * f.ffn, f.hidden, {});
+    gate_up.input_first = gate_up.interleaved = true;
+    p.floats(m + "experts.gate_up_proj_bias", moe.gate_up_bias, {f.experts, 2 * f.ffn}).interleaved = true;
+    p.experts(m + "experts.down_proj", moe.down, f.experts, f.hidden, f.ffn, {}).input_first = true;
+    p.floats(m + "experts.down_proj_bias", moe.down_bias, {f.experts, f.hidden});
+  }
+};
+
+class GptOss final : public Model {
+ public:
+  GptOss(const Config& c, const ModelOptions& options) : f_(c), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
+    if (!c.status().ok()) return;
+    rope_ = make_rope(rope_config(c), f_.dim, 150000, f_.context);
+    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
+    for (size_t i = 0; i < layers_.size(); i++) {
+      Layer& l = layers_[i];
+      l.in_norm.eps = l.post_norm.eps = f_.eps;
+      l.attn = {f_.heads, f_.kv_heads, f_.dim, f_.sliding[i] ? f_.window : 0, 1.0f / std::sqrt(float(f_.dim)), {}, {}};
+      l.attn.declare(layout_);
+      l.moe.top_k = int(f_.top_k), l.moe.act = Act::kClampedSwiglu, l.moe.limit = f_.limit;
+    }
+  }
+  const CacheLayout& caches() const override { return layout_; }
+  int64_t vocab_size() const override { return f_.vocab; }
+  int64_t max_context() const override { return f_.context; }
+  std::vector<std::string> prefixes() const override { return {"model."}; }
+
+  std::vector<Param> params() override {
+    ParamList p;
+    ends_.front_params(p);
+    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    ends_.back_params(p);
+    p.constant("rope", rope_.inv_freq, rope_.values);
+    return p.take();
+  }
+
+  Tensor forward(Ctx& c) const override {
+    Tensor x = ends_.embed(c, c.batch.tokens);
+    const Tensor table = rope_.table(c);
+    for (size_t i = 0; i < layers_.size(); i++) {
+      c.hidden(int(i), x);
+      layers_[i](c, x, table, f_);
+    }
+    return ends_.logits(c, x, layers_.size());
+  }
+
+ private:
+  Shape f_;
+  CacheLayout layout_;
+  DecoderEnds ends_;
+  RopeKind rope_;
+  std::vector<Layer> layers_;
+};
+
+std::string tiny(const std::string& more) {
+  return R"({"model_type": "gpt_oss", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 24,
+             "intermediate_size": 32, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 40, "vocab_size": 97, "max_position_embeddings": 512,
+             "rope_theta": 10000, "rope_scaling": {"rope_type": "yarn", "factor": 8, "original_max_position_embeddings": 64, "truncate": false})" + more + "}";
+}
+const RegisterModel reg({{"GptOssForCausalLM"},
+                         {"gpt_oss"},
+                         [](const Config& c, const ModelOptions& o) -> std::unique_ptr<Model> { return std::make_unique<GptOss>(c, o); },
+                         {tiny(""), tiny(R"(, "quantization_config": {"quant_method": "mxfp4"})")}});
+
+}  // namespace
+}  // namespace xylem

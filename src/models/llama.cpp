@@ -1,0 +1,173 @@
+// The plain decoders: Llama 3, Mistral, Qwen2.5, Qwen3 dense and MoE. Pre-norm, grouped-query attention, SwiGLU; they differ in
+// biases, norms on query and key heads, sliding windows and experts.
+#include "nn/blocks.h"
+
+namespace xylem {
+namespace {
+
+// What a family does that its config does not say.
+struct Traits {
+  bool qk_norm = false;
+  bool qkv_bias = false;
+  bool window_everywhere = false;  // sliding_window, if there is one, holds for every layer
+};
+
+struct Shape {
+  int64_t hidden, vocab, layers, context;
+  int heads, kv_heads, dim;
+  float eps;
+  bool qkv_bias, o_bias, qk_norm;
+  int64_t ffn, experts = 0, top_k = 0, moe_ffn = 0;
+  bool renormalise = false;
+  std::vector<int> window;    // of each layer, 0: full
+  std::vector<bool> sparse;
+
+  Shape(const Config& c, const Traits& t)
+      : hidden(c.integer("hidden_size")), vocab(c.integer("vocab_size")), layers(c.integer("num_hidden_layers", 1, 4096)),
+        context(c.integer_or("max_position_embeddings", 32768, 1)), heads(int(c.integer("num_attention_heads", 1, 4096))),
+        kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))), dim(int(c.integer_or("head_dim", hidden / heads, 1, 1024))),
+        eps(float(c.number_or("rms_norm_eps", 1e-6))), qkv_bias(t.qkv_bias || c.flag_or("attention_bias", false)),
+        o_bias(!t.qkv_bias && qkv_bias), qk_norm(t.qk_norm), ffn(c.integer("intermediate_size")) {
+    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
+    if (c.flag_or("mlp_bias", false)) c.fail("mlp_bias is not supported");
+    if (c.text_or("hidden_act", "silu") != "silu") c.fail("hidden_act must be silu");
+    read_windows(c, t);
+    read_experts(c);
+  }
+
+ private:
+  void read_windows(const Config& c, const Traits& t) {
+    window.assign(size_t(layers), 0);
+    const bool slides = c.has("sliding_window") && (t.window_everywhere || c.flag_or("use_sliding_window", false));
+    if (!slides) return;
+    const int width = int(c.integer("sliding_window"));
+    const std::vector<std::string> kinds = c.has("layer_types") ? c.texts("layer_types") : std::vector<std::string>{};
+    if (!kinds.empty() && int64_t(kinds.size()) != layers) return c.fail("layer_types has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+    const int64_t first = t.window_everywhere ? 0 : c.integer_or("max_window_layers", layers);
+    for (int64_t i = 0; i < layers; i++)
+      if (kinds.empty() ? i >= first : kinds[size_t(i)] == "sliding_attention") window[size_t(i)] = width;
+  }
+  void read_experts(const Config& c) {
+    sparse.assign(size_t(layers), false);
+    if (!c.has("num_experts")) return;
+    experts = c.integer("num_experts", 1, 65536), top_k = c.integer("num_experts_per_tok", 1, experts), moe_ffn = c.integer("moe_intermediate_size");
+    renormalise = c.flag_or("norm_topk_prob", false);
+    const int64_t step = c.integer_or("decoder_sparse_step", 1, 1);
+    for (int64_t i = 0; i < layers; i++) sparse[size_t(i)] = (i + 1) % step == 0;
+    for (int64_t i : c.integers_or_none("mlp_only_layers"))
+      if (i >= 0 && i < layers) sparse[size_t(i)] = false;
+  }
+};
+
+struct Layer {
+  Norm in_norm, post_norm, q_norm, k_norm;
+  Linear qkv, o, router;
+  PagedAttention attn;
+  GatedMlp mlp;
+  Moe moe;
+  bool sparse = false;
+
+  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+    const ArenaScope scope(c);
+    Tensor p = qkv(c, in_norm(c, x));
+    Tensor q = heads(p, 0, f.heads, f.dim);
+    Tensor k = heads(p, f.heads * f.dim, f.kv_heads, f.dim);
+    Tensor v = heads(p, (f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
+    if (f.qk_norm) q = q_norm(c, q), k = k_norm(c, k);
+    rope(c, q, rope_table);
+    rope(c, k, rope_table);
+    attn.store(c, k, v);
+    add_to(c, x, o(c, attn(c, q)));
+    Tensor h = post_norm(c, x);
+    add_to(c, x, sparse ? moe(c, h, router(c, h)) : mlp(c, h));
+  }
+
+  void params(ParamList& p, const std::string& n, const Shape& f) {
+    const int64_t q = f.heads * f.dim, kv = f.kv_heads * f.dim;
+    const std::string a = n + "self_attn.";
+    p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
+    p.vector(n + "post_attention_layernorm.weight", post_norm.w, f.hidden);
+    if (f.qk_norm) p.vector(a + "q_norm.weight", q_norm.w, f.dim), p.vector(a + "k_norm.weight", k_norm.w, f.dim);
+    p.fused(a + "qkv_proj.weight", qkv.w, f.hidden, {{a + "q_proj.weight", q}, {a + "k_proj.weight", kv}, {a + "v_proj.weight", kv}});
+    if (f.qkv_bias) p.floats(a + "qkv_proj.bias", qkv.bias, {q + 2 * kv}, {{a + "q_proj.bias", q}, {a + "k_proj.bias", kv}, {a + "v_proj.bias", kv}});
+    p.matrix(a + "o_proj.weight", o.w, f.hidden, q);
+    if (f.o_bias) p.floats(a + "o_proj.bias", o.bias, {f.hidden});
+    if (!sparse) return mlp.params(p, n + "mlp.", f.hidden, f.ffn);
+    p.matrix(n + "mlp.gate.weight", router.w, f.experts, f.hidden);
+    moe.params(p, n + "mlp.", f.experts, f.hidden, f.moe_ffn);
+  }
+};
+
+class Llama final : public Model {
+ public:
+  Llama(const Config& c, const ModelOptions& options, const Traits& traits)
+      : f_(c, traits), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
+    if (!c.status().ok()) return;
+    rope_ = make_rope(rope_config(c), f_.dim, 1e4, f_.context);
+    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
+    for (size_t i = 0; i < layers_.size(); i++) {
+      Layer& l = layers_[i];
+      for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f_.eps;
+      l.sparse = f_.sparse[i];
+      l.moe.top_k = int(f_.top_k), l.moe.renormalise = f_.renormalise;
+      l.attn = {f_.heads, f_.kv_heads, f_.dim, f_.window[i], 1.0f / std::sqrt(float(f_.dim)), {}, {}};
+      l.attn.declare(layout_);
+    }
+  }
+  const CacheLayout& caches() const override { return layout_; }
+  int64_t vocab_size() const override { return f_.vocab; }
+  int64_t max_context() const override { return f_.context; }
+  std::vector<std::string> prefixes() const override { return {"model."}; }
+
+  std::vector<Param> params() override {
+    ParamList p;
+    ends_.front_params(p);
+    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    ends_.back_params(p);
+    p.constant("rope", rope_.inv_freq, rope_.values);
+    return p.take();
+  }
+
+  Tensor forward(Ctx& c) const override {
+    Tensor x = ends_.embed(c, c.batch.tokens);
+    const Tensor table = rope_.table(c);
+    for (size_t i = 0; i < layers_.size(); i++) {
+      c.hidden(int(i), x);
+      layers_[i](c, x, table, f_);
+    }
+    return ends_.logits(c, x, layers_.size());
+  }
+
+ private:
+  Shape f_;
+  CacheLayout layout_;
+  DecoderEnds ends_;
+  RopeKind rope_;
+  std::vector<Layer> layers_;
+};
+
+constexpr Traits kLlama{}, kMistral{.window_everywhere = true}, kQwen2{.qkv_bias = true}, kQwen3{.qk_norm = true};
+template <const Traits& kTraits>
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return std::make_unique<Llama>(c, o, kTraits); }
+
+const RegisterModel llama({{"LlamaForCausalLM"}, {"llama"}, make<kLlama>,
+                           {R"({"model_type": "llama", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2,
+                              "intermediate_size": 64, "vocab_size": 97, "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512,
+                              "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64}})"}});
+const RegisterModel mistral({{"MistralForCausalLM"}, {"mistral"}, make<kMistral>,
+                             {R"({"model_type": "mistral", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24,
+                                "intermediate_size": 64, "vocab_size": 97, "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512, "sliding_window": 40})"}});
+const RegisterModel qwen2({{"Qwen2ForCausalLM"}, {"qwen2"}, make<kQwen2>,
+                           {R"({"model_type": "qwen2", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64,
+                              "vocab_size": 97, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 512, "tie_word_embeddings": true,
+                              "use_sliding_window": true, "sliding_window": 48, "max_window_layers": 2})"}});
+const RegisterModel qwen3({{"Qwen3ForCausalLM"}, {"qwen3"}, make<kQwen3>,
+                           {R"({"model_type": "qwen3", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+                              "intermediate_size": 64, "vocab_size": 97, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 512})"}});
+const RegisterModel qwen3_moe({{"Qwen3MoeForCausalLM"}, {"qwen3_moe"}, make<kQwen3>,
+                               {R"({"model_type": "qwen3_moe", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+                                  "intermediate_size": 64, "moe_intermediate_size": 24, "num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": true, "mlp_only_layers": [1],
+                                  "vocab_size": 97, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 512})"}});
+
+}  // namespace
+}  // namespace xylem

@@ -1,0 +1,213 @@
+// Qwen3.5 text (specs/qwen3_5.md), dense and MoE: three Gated DeltaNet layers for each layer of gated attention.
+#include "nn/blocks.h"
+
+namespace xylem {
+namespace {
+
+struct Shape {
+  int64_t hidden, vocab, layers, context;
+  int heads, kv_heads, dim;
+  int64_t key_heads, value_heads, key_dim, value_dim, taps;
+  float eps;
+  int64_t ffn = 0, experts = 0, top_k = 0, moe_ffn = 0, shared_ffn = 0;
+  std::vector<bool> full;  // attention, of each layer; else Gated DeltaNet
+
+  Shape(const Config& c, bool moe)
+      : hidden(c.integer("hidden_size")), vocab(c.integer("vocab_size")), layers(c.integer("num_hidden_layers", 1, 4096)),
+        context(c.integer_or("max_position_embeddings", 262144, 1)), heads(int(c.integer("num_attention_heads", 1, 4096))),
+        kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))), dim(int(c.integer_or("head_dim", 256, 1, 1024))),
+        key_heads(c.integer_or("linear_num_key_heads", 16, 1, 4096)), value_heads(c.integer("linear_num_value_heads", 1, 4096)),
+        key_dim(c.integer_or("linear_key_head_dim", 128, 1, 1024)), value_dim(c.integer_or("linear_value_head_dim", 128, 1, 1024)),
+        taps(c.integer_or("linear_conv_kernel_dim", 4, 1, 64)), eps(float(c.number_or("rms_norm_eps", 1e-6))) {
+    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
+    if (value_heads % key_heads) c.fail("linear_num_value_heads " + std::to_string(value_heads) + " is not a multiple of linear_num_key_heads " + std::to_string(key_heads));
+    if (c.flag_or("attention_bias", false)) c.fail("attention_bias is not supported");
+    if (!c.flag_or("attn_output_gate", true)) c.fail("attn_output_gate false is not supported");
+    for (const char* key : {"hidden_act", "output_gate_type"})
+      if (const std::string act = c.text_or(key, "silu"); act != "silu" && act != "swish") c.fail(std::string(key) + " '" + act + "' is not supported (silu is)");
+    if (moe) {
+      experts = c.integer("num_experts", 1, 65536), top_k = c.integer("num_experts_per_tok", 1, experts);
+      moe_ffn = c.integer("moe_intermediate_size"), shared_ffn = c.integer("shared_expert_intermediate_size");
+    } else {
+      ffn = c.integer("intermediate_size");
+    }
+    read_layers(c);
+  }
+  int64_t channels() const { return 2 * key_heads * key_dim + value_heads * value_dim; }
+
+ private:
+  void read_layers(const Config& c) {
+    if (!c.has("layer_types")) {
+      const int64_t interval = c.integer_or("full_attention_interval", 4, 1);
+      for (int64_t i = 0; i < layers; i++) full.push_back((i + 1) % interval == 0);
+      return;
+    }
+    for (const std::string& kind : c.texts("layer_types")) {
+      full.push_back(kind == "full_attention");
+      if (!full.back() && kind != "linear_attention") c.fail("layer_types holds '" + kind + "' (full_attention and linear_attention are supported)");
+    }
+    if (int64_t(full.size()) != layers) c.fail("layer_types has " + std::to_string(full.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+  }
+};
+
+struct Layer {
+  bool full = false;
+  Norm in_norm, post_norm;
+  // gated attention
+  Linear qkv, o;
+  Norm q_norm, k_norm;
+  PagedAttention attn;
+  // Gated DeltaNet
+  Linear in, out;
+  Norm out_norm;
+  DeltaRule delta;
+  // feed-forward
+  GatedMlp mlp;
+  Linear router, shared_gate;
+  Moe moe;
+  GatedMlp shared;
+
+  Tensor attend(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {
+    Tensor p = qkv(c, x);
+    Tensor q_and_gate = heads(p, 0, f.heads, 2 * f.dim), gate = head_part(q_and_gate, f.dim, f.dim);
+    Tensor q = q_norm(c, head_part(q_and_gate, 0, f.dim));
+    Tensor k = k_norm(c, heads(p, 2 * f.heads * f.dim, f.kv_heads, f.dim));
+    Tensor v = heads(p, (2 * f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
+    rope(c, q, rope_table);
+    rope(c, k, rope_table);
+    attn.store(c, k, v);
+    return o(c, flat_heads(act_mul(c, gate, as_heads(attn(c, q), f.heads), Act::kSigmoid)));
+  }
+
+  Tensor remember(Ctx& c, Tensor x, const Shape& f) const {
+    Tensor p = in(c, x);
+    const int64_t z_at = f.channels(), b_at = z_at + f.value_heads * f.value_dim, a_at = b_at + f.value_heads;
+    Tensor y = out_norm(c, delta(c, columns(p, 0, f.channels()), columns(p, a_at, f.value_heads), columns(p, b_at, f.value_heads)));
+    return out(c, flat_heads(act_mul(c, heads(p, z_at, f.value_heads, f.value_dim), y, Act::kSilu)));
+  }
+
+  Tensor feed_forward(Ctx& c, Tensor x) const {
+    if (!router.w) return mlp(c, x);
+    Tensor y = moe(c, x, router(c, x));
+    c.run(GatedAdd{y, shared(c, x), shared_gate(c, x), y});
+    return y;
+  }
+
+  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+    const ArenaScope scope(c);
+    Tensor h = in_norm(c, x);
+    add_to(c, x, full ? attend(c, h, rope_table, f) : remember(c, h, f));
+    add_to(c, x, feed_forward(c, post_norm(c, x)));
+  }
+
+  void params(ParamList& p, const std::string& n, const Shape& f) {
+    p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
+    p.vector(n + "post_attention_layernorm.weight", post_norm.w, f.hidden);
+    full ? attention_params(p, n + "self_attn.", f) : delta_params(p, n + "linear_attn.", f);
+    if (!f.experts) return mlp.params(p, n + "mlp.", f.hidden, f.ffn);
+    p.matrix(n + "mlp.gate.weight", router.w, f.experts, f.hidden);
+    moe.params(p, n + "mlp.", f.experts, f.hidden, f.moe_ffn);
+    p.matrix(n + "mlp.shared_expert_gate.weight", shared_gate.w, 1, f.hidden);
+    shared.params(p, n + "mlp.shared_expert.", f.hidden, f.shared_ffn);
+  }
+
+ private:
+  void attention_params(ParamList& p, const std::string& n, const Shape& f) {
+    p.fused(n + "qkv_proj.weight", qkv.w, f.hidden,
+            {{n + "q_proj.weight", 2 * f.heads * f.dim}, {n + "k_proj.weight", f.kv_heads * f.dim}, {n + "v_proj.weight", f.kv_heads * f.dim}});
+    p.vector(n + "q_norm.weight", q_norm.w, f.dim);
+    p.vector(n + "k_norm.weight", k_norm.w, f.dim);
+    p.matrix(n + "o_proj.weight", o.w, f.hidden, f.heads * f.dim);
+  }
+  void delta_params(ParamList& p, const std::string& n, const Shape& f) {
+    p.fused(n + "in_proj.weight", in.w, f.hidden,
+            {{n + "in_proj_qkv.weight", f.channels()}, {n + "in_proj_z.weight", f.value_heads * f.value_dim}, {n + "in_proj_b.weight", f.value_heads},
+             {n + "in_proj_a.weight", f.value_heads}});
+    p.floats(n + "conv1d.weight", delta.conv, {f.channels(), f.taps});
+    p.floats(n + "A_log", delta.a_log, {f.value_heads});
+    p.floats(n + "dt_bias", delta.dt_bias, {f.value_heads});
+    p.vector(n + "norm.weight", out_norm.w, f.value_dim);
+    p.matrix(n + "out_proj.weight", out.w, f.hidden, f.value_heads * f.value_dim);
+  }
+};
+
+class Qwen35 final : public Model {
+ public:
+  // top decides about tied embeddings; c holds the text model
+  Qwen35(const Config& top, const Config& c, bool moe, const ModelOptions& options)
+      : f_(c, moe), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
+    if (!c.status().ok()) return;
+    // With text alone the three axes of M-RoPE have equal positions, so that its sections do not matter (specs/qwen3_5.md 6.3).
+    rope_ = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}), f_.dim, 1e7, f_.context);
+    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden;
+    ends_.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", false) : c.flag_or("tie_word_embeddings", false);
+    ends_.norm.eps = f_.eps, ends_.norm.w_offset = 1;
+    for (size_t i = 0; i < layers_.size(); i++) {
+      Layer& l = layers_[i];
+      l.full = f_.full[i];
+      for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f_.eps, n->w_offset = 1;
+      l.out_norm.eps = f_.eps;
+      l.moe.top_k = int(f_.top_k);
+      if (l.full) {
+        l.attn = {f_.heads, f_.kv_heads, f_.dim, 0, 1.0f / std::sqrt(float(f_.dim)), {}, {}};
+        l.attn.declare(layout_);
+      } else {
+        l.delta.key_heads = f_.key_heads, l.delta.heads = f_.value_heads, l.delta.key_dim = f_.key_dim, l.delta.dim = f_.value_dim, l.delta.taps = f_.taps;
+        l.delta.declare(layout_);
+      }
+    }
+  }
+  const CacheLayout& caches() const override { return layout_; }
+  int64_t vocab_size() const override { return f_.vocab; }
+  int64_t max_context() const override { return f_.context; }
+  std::vector<std::string> prefixes() const override { return {"model.language_model.", "model.", "language_model.model."}; }
+  std::map<std::string, std::string> unused() const override {
+    return {{"mtp.", "multi-token prediction"}, {"model.visual.", "vision"}, {"visual.", "vision"}};
+  }
+
+  std::vector<Param> params() override {
+    ParamList p;
+    ends_.front_params(p);
+    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
+    ends_.back_params(p);
+    p.constant("rope", rope_.inv_freq, rope_.values);
+    return p.take();
+  }
+
+  Tensor forward(Ctx& c) const override {
+    Tensor x = ends_.embed(c, c.batch.tokens);
+    const Tensor table = rope_.table(c);
+    for (size_t i = 0; i < layers_.size(); i++) {
+      c.hidden(int(i), x);
+      layers_[i](c, x, table, f_);
+    }
+    return ends_.logits(c, x, layers_.size());
+  }
+
+ private:
+  Shape f_;
+  CacheLayout layout_;
+  DecoderEnds ends_;
+  RopeKind rope_;
+  std::vector<Layer> layers_;
+};
+
+template <bool kMoe>
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) {
+  return std::make_unique<Qwen35>(c, c.has("text_config") ? c.child("text_config") : c, kMoe, o);
+}
+
+const RegisterModel dense({{"Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM"}, {"qwen3_5", "qwen3_5_text"}, make<false>,
+                           {R"({"model_type": "qwen3_5_text", "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+                              "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 24, "intermediate_size": 64,
+                              "vocab_size": 97, "full_attention_interval": 2, "max_position_embeddings": 512, "tie_word_embeddings": true,
+                              "rope_parameters": {"rope_type": "default", "rope_theta": 10000, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}})"}});
+const RegisterModel moe({{"Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM"}, {"qwen3_5_moe", "qwen3_5_moe_text"}, make<true>,
+                         {R"({"model_type": "qwen3_5_moe_text", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 32,
+                            "linear_num_key_heads": 1, "linear_num_value_heads": 3, "linear_key_head_dim": 32, "linear_value_head_dim": 16, "num_experts": 6,
+                            "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "vocab_size": 97,
+                            "layer_types": ["linear_attention", "full_attention", "linear_attention"], "max_position_embeddings": 512,
+                            "rope_parameters": {"rope_type": "default", "rope_theta": 10000, "partial_rotary_factor": 0.25, "mrope_section": [2, 1, 1]}})"}});
+
+}  // namespace
+}  // namespace xylem
