@@ -4,122 +4,23 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 
 #include <fmt/core.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "weights/dummy.h"
+#include "weights/fill.h"
 #include "weights/memory.h"
-#include "weights/pack.h"
 #include "weights/plan.h"
 #include "weights/progress.h"
+#include "weights/task.h"
 
 namespace xylem {
 namespace {
 
 using Kind = Param::Kind;
-
-constexpr int64_t kTaskBytes = int64_t(4) << 20;  // of the result; bounds the pages of the file that are in memory at a time
-
-// Part of a placement: panels [begin, end) of a packed tensor, rows of a strided one.
-struct Task {
-  Placement* place;
-  int64_t begin, end;
-};
-
-int64_t panels_per_matrix(const Tensor& t) { return round_up(t.outputs(), kPanel) / kPanel; }
-int64_t panel_numel(const Tensor& t) { return kPanel * round_up(t.cols(), pack_width(t.dtype)); }
-// Rows of a vector are its numbers.
-int64_t row_numel(const Tensor& t) { return t.rank > 1 ? t.cols() : 1; }
-
-int64_t unit_bytes(const Tensor& t) {
-  return int64_t(dtype_bytes(t.dtype)) * (t.layout == Layout::kPacked ? panel_numel(t) : row_numel(t));
-}
-
-std::vector<Task> split(WeightPlan& plan) {
-  std::vector<Task> tasks;
-  for (Placement& p : plan.placements) {
-    if (p.alias || p.mapped) continue;
-    const Tensor& t = p.tensor;
-    const bool packed = t.layout == Layout::kPacked;
-    const int64_t units = packed ? panels_per_matrix(t) * (t.rank == 3 ? t.dim[0] : 1) : t.numel() / std::max<int64_t>(row_numel(t), 1);
-    const int64_t step = std::max<int64_t>(1, kTaskBytes / std::max<int64_t>(unit_bytes(t), 1));
-    for (int64_t b = 0; b < units; b += step) tasks.push_back({&p, b, std::min(b + step, units)});
-  }
-  return tasks;
-}
-
-// The rows of the parameter that a task reads.
-struct RowRange { int64_t begin, end; };
-RowRange rows_of(const Task& task) {
-  const Tensor& t = task.place->tensor;
-  if (t.layout == Layout::kStrided) return {task.begin, task.end};
-  const int64_t panels = panels_per_matrix(t), n = t.outputs();
-  auto row = [&](int64_t panel) { return panel / panels * n + std::min(panel % panels * kPanel, n); };
-  return {row(task.begin), row(task.end - 1) / n * n + std::min((task.end - 1) % panels * kPanel + kPanel, n)};
-}
-
-// Calls f(source, begin, end) for the rows of each source within a range.
-template <class F>
-void each_source(const Placement& p, RowRange range, F&& f) {
-  auto s = std::upper_bound(p.sources.begin(), p.sources.end(), range.begin, [](int64_t row, const SourceRows& x) { return row < x.first; });
-  for (--s; s != p.sources.end() && s->first < range.end; ++s) {
-    const int64_t b = std::max(range.begin, s->first), e = std::min(range.end, s->first + s->rows);
-    if (b < e) f(*s, b, e);
-  }
-}
-
-const std::byte* row_data(const SourceRows& s, int64_t row, int64_t row_numel) {
-  return s.tensor->data + (row - s.first) * row_numel * int64_t(dtype_bytes(*s.tensor->type));
-}
-
-void copy_rows(const Task& task, std::byte* out) {
-  const Tensor& t = task.place->tensor;
-  const int64_t k = row_numel(t), row_bytes = unit_bytes(t);
-  each_source(*task.place, rows_of(task), [&](const SourceRows& s, int64_t b, int64_t e) {
-    convert_numbers(row_data(s, b, k), *s.tensor->type, out + b * row_bytes, t.dtype, (e - b) * k);
-  });
-  if (task.place->param->kind != Kind::kVector || task.place->param->scale == 1.0f) return;
-  float* const v = reinterpret_cast<float*>(out);
-  for (int64_t i = task.begin; i < task.end; i++) v[i] *= task.place->param->scale;
-}
-
-// scratch: kPanel rows of the widest type, for rows that must be converted or do not exist.
-void pack_panels(const Task& task, std::byte* out, std::vector<std::byte>& scratch) {
-  const Tensor& t = task.place->tensor;
-  const int64_t k = t.cols(), n = t.outputs(), panels = panels_per_matrix(t), row_bytes = k * int64_t(dtype_bytes(t.dtype));
-  scratch.assign(size_t(row_bytes * (kPanel + 1)), std::byte{0});
-  const std::byte* zeros = scratch.data() + row_bytes * kPanel;
-  for (int64_t panel = task.begin; panel < task.end; panel++) {
-    const int64_t matrix = panel / panels, first = panel % panels * kPanel;
-    const RowRange range{matrix * n + first, matrix * n + std::min(first + kPanel, n)};
-    PanelRows rows;
-    rows.fill(zeros);
-    each_source(*task.place, range, [&](const SourceRows& s, int64_t b, int64_t e) {
-      for (int64_t r = b; r < e; r++) {
-        const size_t lane = size_t(r - range.begin);
-        rows[lane] = row_data(s, r, k);
-        if (*s.tensor->type == t.dtype) continue;
-        std::byte* widened = scratch.data() + int64_t(lane) * row_bytes;
-        convert_numbers(rows[lane], *s.tensor->type, widened, t.dtype, k);
-        rows[lane] = widened;
-      }
-    });
-    pack_panel(rows, k, t.dtype, out + panel * unit_bytes(t));
-  }
-}
-
-// Tells the system that the rows of a task are wanted soon, or no more.
-template <void (MappedFile::*kAdvice)(const std::byte*, size_t) const>
-void advise(const Task& task) {
-  if (task.place->sources.empty()) return;
-  const int64_t k = row_numel(task.place->tensor);
-  each_source(*task.place, rows_of(task), [&](const SourceRows& s, int64_t b, int64_t e) {
-    const std::byte* p = row_data(s, b, k);
-    (s.tensor->file->*kAdvice)(p, size_t(row_data(s, e, k) - p));
-  });
-}
 
 // Padding of a packed panel must be zero: rows past n, and the partner of an odd k.
 void clear_padding(uint16_t* panel, int64_t rows, int64_t k) {
@@ -132,15 +33,15 @@ void fill_random(const Task& task, const NormalTable& normal, uint64_t seed, uin
   const Tensor& t = task.place->tensor;
   for (int64_t u = task.begin; u < task.end; u++) {
     const uint64_t unit_seed = mix_seed(seed, index, uint64_t(u));
-    std::byte* const p = out + u * unit_bytes(t);
+    std::byte* const p = out + u * unit_bytes(*task.place);
     if (t.layout == Layout::kPacked) {
-      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), panel_numel(t));
+      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), packed_numel(kPanel, t.cols(), t.dtype));
       const int64_t first = u % panels_per_matrix(t) * kPanel;
       clear_padding(reinterpret_cast<uint16_t*>(p), std::min(kPanel, t.outputs() - first), t.cols());
     } else if (t.dtype == DType::kF32) {
-      normal.fill(unit_seed, reinterpret_cast<float*>(p), row_numel(t));
+      normal.fill(unit_seed, reinterpret_cast<float*>(p), task.place->row_numel);
     } else {
-      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), row_numel(t));
+      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), task.place->row_numel);
     }
   }
 }
@@ -154,57 +55,62 @@ NormalTable dummy_distribution(const Placement& p) {
   }
 }
 
-// Runs all tasks on the threads of the pool; the calling thread draws the bar.
+// Runs all tasks on the threads of the pool; the calling thread draws the bar. f: Status(task number, threads, scratch). After
+// an error no more tasks are begun.
 template <class F>
-void run_tasks(ThreadPool& pool, const std::vector<Task>& tasks, ProgressBar& bar, F&& f) {
+Status run_tasks(ThreadPool& pool, const std::vector<Task>& tasks, ProgressBar& bar, F&& f) {
   std::atomic<int64_t> next{0}, done_bytes{0};
+  std::mutex mutex;
+  Status first_error;
   pool.run(pool.size(), [&](CpuThread t) {
-    std::vector<std::byte> scratch;
+    FillScratch scratch;
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < int64_t(tasks.size());) {
       const Task& task = tasks[size_t(i)];
-      f(i, t.n_threads, scratch);
-      const int64_t bytes = (task.end - task.begin) * unit_bytes(task.place->tensor);
+      if (Status s = f(i, t.n_threads, scratch); !s.ok()) {
+        next.store(int64_t(tasks.size()), std::memory_order_relaxed);
+        const std::lock_guard lock(mutex);
+        if (first_error.ok()) first_error = std::move(s);
+        return;
+      }
+      const int64_t bytes = (task.end - task.begin) * unit_bytes(*task.place);
       const int64_t done = done_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
       if (t.thread == 0) bar.update(done);
     }
   });
+  return first_error;
 }
 
-void run_load(ThreadPool& pool, WeightPlan& plan, std::byte* slab, bool progress) {
+Status run_load(ThreadPool& pool, const WeightPlan& plan, std::byte* slab, bool progress) {
   const std::vector<Task> tasks = split(plan);
   ProgressBar bar("loading weights", plan.slab_bytes, progress);
-  run_tasks(pool, tasks, bar, [&](int64_t i, int threads, std::vector<std::byte>& scratch) {
+  return run_tasks(pool, tasks, bar, [&](int64_t i, int threads, FillScratch& scratch) -> Status {
     const Task& task = tasks[size_t(i)];
-    const Placement& p = *task.place;
-    std::byte* const out = slab + p.offset;
-    if (size_t(i + threads) < tasks.size()) advise<&MappedFile::prefetch>(tasks[size_t(i + threads)]);
-    if (p.param->kind == Kind::kConstant) {
-      std::memcpy(out + task.begin * 4, p.param->constant.data() + task.begin, size_t(task.end - task.begin) * 4);
-      return;
-    }
-    if (p.tensor.layout == Layout::kPacked) pack_panels(task, out, scratch);
-    else copy_rows(task, out);
-    advise<&MappedFile::drop>(task);
+    if (size_t(i + threads) < tasks.size()) prefetch(tasks[size_t(i + threads)]);
+    TRY_VOID(fill_task(task, slab + task.place->offset, scratch));
+    drop(task);
+    return {};
   });
 }
 
-void run_dummy(ThreadPool& pool, WeightPlan& plan, std::byte* slab, const LoadOptions& options) {
+void run_dummy(ThreadPool& pool, const WeightPlan& plan, std::byte* slab, const LoadOptions& options) {
   const std::vector<Task> tasks = split(plan);
   ProgressBar bar("random weights", plan.slab_bytes, options.progress);
-  run_tasks(pool, tasks, bar, [&](int64_t i, int, std::vector<std::byte>&) {
+  const Status done = run_tasks(pool, tasks, bar, [&](int64_t i, int, FillScratch& scratch) -> Status {
     const Task& task = tasks[size_t(i)];
     const Placement& p = *task.place;
-    if (p.param->kind == Kind::kConstant)
-      std::memcpy(slab + p.offset + task.begin * 4, p.param->constant.data() + task.begin, size_t(task.end - task.begin) * 4);
-    else
-      fill_random(task, dummy_distribution(p), options.seed, uint64_t(&p - plan.placements.data()), slab + p.offset);
+    if (p.param->kind == Kind::kConstant) return fill_task(task, slab + p.offset, scratch);
+    fill_random(task, dummy_distribution(p), options.seed, uint64_t(&p - plan.placements.data()), slab + p.offset);
+    return {};
   });
+  CHECK(done.ok());
 }
+
+constexpr int64_t kCompareBytes = int64_t(4) << 20;
 
 bool same_bytes(const StoredTensor& a, const StoredTensor& b) {
   if (a.type != b.type || a.bytes != b.bytes) return false;
-  for (int64_t at = 0; at < a.bytes; at += kTaskBytes) {
-    const size_t n = size_t(std::min(kTaskBytes, a.bytes - at));
+  for (int64_t at = 0; at < a.bytes; at += kCompareBytes) {
+    const size_t n = size_t(std::min(kCompareBytes, a.bytes - at));
     const bool same = std::memcmp(a.data + at, b.data + at, n) == 0;
     a.file->drop(a.data + at, n), b.file->drop(b.data + at, n);
     if (!same) return false;
@@ -300,7 +206,7 @@ Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuD
   for (const std::string& note : plan.notes) log::warn("{}", note);
   drop_equal_ties(plan);
   TRY(w.slab, allocate(device, plan.slab_bytes, options.available_bytes));
-  run_load(device.pool(), plan, static_cast<std::byte*>(w.slab.data()), options.progress);
+  TRY_VOID(run_load(device.pool(), plan, static_cast<std::byte*>(w.slab.data()), options.progress));
   bind_tensors(plan, static_cast<std::byte*>(w.slab.data()));
   log_unused(plan, files, model.unused());
   w.files = std::move(files).release(mapped_files(plan));

@@ -1,5 +1,7 @@
 #include "weights/pack.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace xylem {
@@ -58,12 +60,78 @@ void convert_numbers(const std::byte* src, DType from, void* dst, DType to, int6
   else convert_each(n, [=](int64_t i) { return f16_to_f32(read<uint16_t>(src, i)); }, store);
 }
 
+void deinterleave(const std::byte* src, DType type, int64_t n, void* dst) {
+  auto each = [&]<class T>(T* out) {
+    for (int64_t i = 0; i < n; i++) out[i % 2 * (n / 2) + i / 2] = read<T>(src, i);
+  };
+  if (type == DType::kF32) each(static_cast<uint32_t*>(dst));
+  else each(static_cast<uint16_t*>(dst));
+}
+
+void dequantise_f8(const std::byte* codes, const float* scales, int64_t k, float* out) {
+  static const std::array<float, 256> values = [] {
+    std::array<float, 256> v;
+    for (size_t i = 0; i < v.size(); i++) v[i] = f8e4m3_to_f32(uint8_t(i));
+    return v;
+  }();
+  for (int64_t i = 0; i < k; i++) out[i] = values[uint8_t(codes[i])] * scales[i / kF8Group];
+}
+
+bool has_f8_nan(const std::byte* codes, int64_t n) {
+  // 0x7f and 0xff alone carry into the sign when 1 is added to the other bits.
+  constexpr uint64_t kLow = 0x7f7f7f7f7f7f7f7fu, kOne = 0x0101010101010101u;
+  uint64_t carries = 0;
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) carries |= (read<uint64_t>(codes + i, 0) & kLow) + kOne;
+  for (; i < n; i++) carries |= (uint64_t(codes[i]) & 0x7f) + 1;
+  return carries & ~kLow;
+}
+
+bool all_finite(const float* v, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (!std::isfinite(v[i])) return false;
+  return true;
+}
+
 void pack_panel(const PanelRows& rows, int64_t k, DType type, void* out) {
   const int64_t per_word = pack_width(type), words = k / per_word;
   uint32_t* const o = static_cast<uint32_t*>(out);
   transpose_words(rows, words, o);
   if (words * per_word == k) return;
-  for (size_t r = 0; r < kPanel; r++) o[words * kPanel + int64_t(r)] = read<uint16_t>(rows[r], k - 1);  // the other half is 0
+  const size_t rest = size_t(k - words * per_word) * 4 / size_t(per_word);  // bytes of the last word; the others are 0
+  for (size_t r = 0; r < kPanel; r++) {
+    uint32_t word = 0;
+    std::memcpy(&word, rows[r] + words * 4, rest);
+    o[words * kPanel + int64_t(r)] = word;
+  }
+}
+
+bool pack_mxfp4_scales(const PanelRows& rows, int64_t groups, uint8_t* out) {
+  bool nan = false;
+  for (int64_t g = 0; g < groups; g++)
+    for (size_t r = 0; r < kPanel; r++) {
+      const uint8_t scale = uint8_t(rows[r][g]);
+      out[g * kPanel + int64_t(r)] = scale;
+      nan |= scale == 255;
+    }
+  std::fill(out + groups * kPanel, out + round_up(groups * kPanel, 64), uint8_t(0));
+  return !nan;
+}
+
+void pack_inputs(const std::byte* const* rows, int64_t k, int64_t count, int64_t K, int64_t n, DType type, std::byte* out) {
+  const int64_t per_word = pack_width(type), size = int64_t(dtype_bytes(type));
+  DCHECK(k % per_word == 0);
+  for (int64_t first = 0; first < n; first += kPanel) {
+    uint32_t* line = reinterpret_cast<uint32_t*>(out + first / kPanel * panel_bytes(K, type)) + k / per_word * kPanel;
+    const int64_t used = std::min(kPanel, n - first);
+    for (int64_t i = 0; i < count; i += per_word, line += kPanel) {
+      if (used < kPanel) std::memset(line, 0, 64);
+      const std::byte* a = rows[i] + first * size;
+      const std::byte* b = per_word == 2 && i + 1 < count ? rows[i + 1] + first * size : nullptr;
+      if (per_word == 1) std::memcpy(line, a, size_t(used) * 4);
+      else for (int64_t r = 0; r < used; r++) line[r] = read<uint16_t>(a, r) | uint32_t(b ? read<uint16_t>(b, r) : 0) << 16;
+    }
+  }
 }
 
 }  // namespace xylem

@@ -12,7 +12,9 @@ constexpr int64_t kAlign = 64;
 
 Status check_size(const Param& p) {
   int64_t n = 1;
-  for (int64_t d : p.shape)
+  std::vector<int64_t> dims = p.shape;
+  if (p.kind == Kind::kHeads) dims.push_back(p.head.rows);
+  for (int64_t d : dims)
     if (__builtin_mul_overflow(n, d, &n) || n > kMaxNumel)
       return invalid("config.json: " + p.name + " would have the shape " + shape_text(p.shape) + ", which is too large.");
   return {};
@@ -27,7 +29,7 @@ int64_t numel(const std::vector<int64_t>& shape) {
 Tensor place_of(const Param& p, DType type) {
   Tensor t;
   CHECK(p.shape.size() <= 4, p.name);
-  const bool packed = p.kind == Kind::kMatrix || p.kind == Kind::kExperts || p.kind == Kind::kTied;
+  const bool packed = p.kind == Kind::kMatrix || p.kind == Kind::kExperts || p.kind == Kind::kHeads || p.kind == Kind::kTied;
   t.layout = packed ? Layout::kPacked : Layout::kStrided;
   t.dtype = p.kind == Kind::kVector || p.kind == Kind::kConstant ? DType::kF32 : type;
   t.rank = int8_t(p.shape.size());
@@ -46,9 +48,33 @@ std::string expert_name(const std::string& pattern, int64_t e) {
   return at == pattern.npos ? pattern : pattern.substr(0, at) + std::to_string(e) + pattern.substr(at + 3);
 }
 
+// Rows as sources count them.
+int64_t row_numel(const Param& p) {
+  const bool single = p.kind == Kind::kConstant || (p.kind == Kind::kVector && !p.interleaved);
+  return single || p.shape.empty() ? 1 : p.shape.back();
+}
+
+int64_t blocks_of(int64_t n) { return round_up(n, kF8Group) / kF8Group; }
+
+// Shapes that agree but for dimensions of one; of a vector with one dimension, the count of numbers is enough.
+bool same_shape(const Param& p, const std::vector<int64_t>& stored, const std::vector<int64_t>& wanted) {
+  if (p.kind == Kind::kVector && wanted.size() == 1) return numel(stored) == wanted[0];
+  return without_ones(stored) == without_ones(wanted);
+}
+
+// What the file should hold under the parameter's own name.
+std::vector<int64_t> stored_shape(const Param& p) {
+  if (p.kind == Kind::kHeads) return {p.shape[0] * p.head.rows, p.head.transposed ? p.shape[1] : p.shape[2]};
+  if (p.kind == Kind::kExperts && p.input_first) return {p.shape[0], p.shape[2], p.shape[1]};
+  return p.shape;
+}
+
 class Planner {
  public:
-  Planner(const std::vector<std::string>& prefixes, const TensorFiles& files) : prefixes_(prefixes), files_(files) {}
+  Planner(const std::vector<std::string>& prefixes, const TensorFiles& files, const std::vector<Param>& params) : prefixes_(prefixes), files_(files) {
+    for (const Param& p : params)
+      if (p.kind == Kind::kTied) gathered_.insert(p.tied);
+  }
 
   // The first prefix under which the first matrix or table is found.
   Status choose_prefix(const std::vector<Param>& params) {
@@ -58,8 +84,8 @@ class Planner {
     if (probe == params.end()) return {};
     for (const std::string& prefix : prefixes_) {
       prefix_ = prefix;
-      if (files_.find(prefix + probe->name)) return {};
-      if (!probe->parts.empty() && files_.find(prefix + expert_name(probe->parts[0].name, 0))) return {};
+      if (find(*probe, probe->name) || find(*probe, probe->name + kBlocks)) return {};
+      if (!probe->parts.empty() && find(*probe, expert_name(probe->parts[0].name, 0))) return {};
     }
     std::string tried, sample;
     for (const std::string& prefix : prefixes_) tried += (tried.empty() ? "" : " nor ") + prefix + probe->name;
@@ -74,9 +100,10 @@ class Planner {
   Result<Placement> place(const Param& p) {
     Placement out;
     out.param = &p;
+    out.row_numel = row_numel(p);
     DType type = DType::kF32;
     if (p.kind != Kind::kConstant) {
-      TRY(out.sources, sources_of(p));
+      TRY_VOID(find_sources(p, out));
       out.alias = p.kind == Kind::kTied && out.sources.empty();
       type = common_type(p, out.sources);
     }
@@ -89,9 +116,12 @@ class Planner {
   std::set<std::string, std::less<>> used;
 
  private:
+  static constexpr const char* kBlocks = "_blocks";
+  static constexpr const char* kScales = "_scales";
+
   // "name" stands behind the model's prefix; "/name" in front of it, or behind some outer parts of it: a head is
   // "lm_head.weight" in one checkpoint and "language_model.lm_head.weight" in the next.
-  const StoredTensor* find(const std::string& name) const {
+  const StoredTensor* find_spelled(const std::string& name) const {
     if (!name.starts_with('/')) return files_.find(prefix_ + name);
     const std::string rest = name.substr(1);
     for (size_t outer = 0;; outer++) {
@@ -101,30 +131,97 @@ class Planner {
     }
   }
 
-  Result<std::vector<SourceRows>> sources_of(const Param& p) {
-    std::vector<SourceRows> list;
-    const int64_t k = p.shape.size() > 1 ? p.shape.back() : 1;
-    if (const StoredTensor* t = find(p.name)) {
-      TRY_VOID(check(*t, p.shape));
-      list.push_back({0, numel(p.shape) / std::max<int64_t>(k, 1), t});
-      return list;
+  const StoredTensor* find(const Param& p, const std::string& name) const {
+    if (const StoredTensor* t = find_spelled(name)) return t;
+    const size_t at = p.also_from.empty() ? name.npos : name.find(p.also_from);
+    return at == name.npos ? nullptr : find_spelled(std::string(name).replace(at, p.also_from.size(), p.also_to));
+  }
+
+  // Under its own name, else as blocks of mxfp4, else as parts. A kTied parameter may have none.
+  Status find_sources(const Param& p, Placement& out) {
+    if (const StoredTensor* t = find(p, p.name)) return whole(p, *t, out);
+    if (p.kind == Kind::kTied) return {};
+    if (p.kind == Kind::kExperts) {
+      if (const StoredTensor* t = find(p, p.name + kBlocks)) return mxfp4(p, *t, out);
     }
-    if (p.kind == Kind::kTied) return list;
-    if (p.parts.empty()) return missing(p.name);
-    const int64_t experts = p.kind == Kind::kExperts ? p.shape[0] : 1;
+    return p.parts.empty() ? missing(p.name) : parts(p, out);
+  }
+
+  Status whole(const Param& p, const StoredTensor& t, Placement& out) {
+    const std::vector<int64_t> shape = stored_shape(p);
+    out.columns = p.kind == Kind::kExperts ? p.input_first : p.kind == Kind::kHeads && p.head.transposed;
+    out.interleaved = p.interleaved;
+    const int64_t rows = numel(p.shape) / std::max<int64_t>(out.row_numel, 1);
+    const int64_t stored_cols = shape.size() > 1 && p.kind != Kind::kVector ? shape.back() : out.row_numel;
+    const int64_t matrix_rows = p.kind == Kind::kExperts ? shape[1] : shape[0];
+    TRY(const SourceRows s, source(p, t, shape, 0, rows, stored_cols, matrix_rows));
+    if (s.type == DType::kF8E4M3 && out.columns && p.kind == Kind::kExperts) return bad_type(t);
+    out.sources = {s};
+    return {};
+  }
+
+  Status parts(const Param& p, Placement& out) {
+    const int64_t experts = p.kind == Kind::kExperts ? p.shape[0] : 1, k = std::max<int64_t>(out.row_numel, 1);
     int64_t row = 0;
     for (int64_t e = 0; e < experts; e++) {
       for (const Param::Part& part : p.parts) {
         const std::string name = expert_name(part.name, e);
-        const StoredTensor* t = find(name);
+        const StoredTensor* t = find(p, name);
         if (!t) return missing(name);
-        TRY_VOID(check(*t, p.shape.size() > 1 ? std::vector<int64_t>{part.rows, k} : std::vector<int64_t>{part.rows}));
-        list.push_back({row, part.rows, t});
-        row += part.rows;
+        std::vector<int64_t> shape = p.shape;
+        if (p.kind == Kind::kExperts) shape.erase(shape.begin());
+        shape[0] = part.rows;
+        TRY(const SourceRows s, source(p, *t, shape, row, numel(shape) / k, k, part.rows));
+        out.sources.push_back(s);
+        row += s.rows;
       }
     }
     CHECK(row * k == numel(p.shape), p.name, row, k);
-    return list;
+    return {};
+  }
+
+  Result<SourceRows> source(const Param& p, const StoredTensor& t, const std::vector<int64_t>& shape, int64_t first, int64_t rows, int64_t cols,
+                            int64_t matrix_rows) {
+    used.insert(t.name);
+    if (!same_shape(p, t.shape, shape)) return wrong_shape(t, shape);
+    if (!t.type) return bad_type(t);
+    SourceRows s{first, rows, &t, *t.type, cols * (t.bytes / std::max<int64_t>(numel(t.shape), 1))};
+    if (s.type != DType::kF8E4M3) return s;
+    const bool products_only = p.kind == Kind::kExperts || p.kind == Kind::kHeads || (p.kind == Kind::kMatrix && !gathered_.count(p.tensor));
+    if (!products_only) return bad_type(t);
+    std::vector<int64_t> scale_shape = shape;
+    scale_shape[shape.size() - 1] = blocks_of(shape.back());
+    scale_shape[shape.size() - 2] = blocks_of(shape[shape.size() - 2]);
+    s.matrix_rows = matrix_rows;
+    TRY(s.scales, scales_of(t, t.name + "_scale_inv", scale_shape));
+    if (!s.scales->type || *s.scales->type == DType::kF8E4M3)
+      return unsupported(s.scales->file->path() + ": tensor " + s.scales->name + " has the type " + s.scales->dtype + "; scales are F32, BF16 or F16.");
+    return s;
+  }
+
+  Status mxfp4(const Param& p, const StoredTensor& blocks, Placement& out) {
+    const int64_t k = p.shape[2], groups = k / kMxfp4Group;
+    const std::vector<int64_t> shape{p.shape[0], p.shape[1], groups, 16};
+    used.insert(blocks.name);
+    if (k % kMxfp4Group)
+      return unsupported(blocks.file->path() + ": tensor " + blocks.name + " holds blocks of 32 inputs, but config.json asks for rows of " +
+                         std::to_string(k) + ", which is no multiple of 32.");
+    if (without_ones(blocks.shape) != without_ones(shape)) return wrong_shape(blocks, shape);
+    if (blocks.dtype != "U8") return unsupported(blocks.file->path() + ": tensor " + blocks.name + " has the type " + blocks.dtype + "; blocks of mxfp4 are U8.");
+    const std::string scales_name = blocks.name.substr(0, blocks.name.size() - std::string(kBlocks).size()) + kScales;
+    TRY(const StoredTensor* scales, scales_of(blocks, scales_name, {p.shape[0], p.shape[1], groups}));
+    if (scales->dtype != "U8") return unsupported(scales->file->path() + ": tensor " + scales->name + " has the type " + scales->dtype + "; scales of mxfp4 are U8.");
+    out.interleaved = p.interleaved;
+    out.sources = {{0, p.shape[0] * p.shape[1], &blocks, DType::kMxfp4, k / 2, scales, 0}};
+    return {};
+  }
+
+  Result<const StoredTensor*> scales_of(const StoredTensor& t, const std::string& name, const std::vector<int64_t>& shape) {
+    const StoredTensor* s = files_.find(name);
+    if (!s) return not_found(t.file->path() + ": tensor " + t.name + " of type " + t.dtype + " needs its scales " + name + ", which are missing.");
+    used.insert(s->name);
+    if (without_ones(s->shape) != without_ones(shape)) return wrong_shape(*s, shape);
+    return s;
   }
 
   Error missing(const std::string& name) const {
@@ -132,22 +229,22 @@ class Planner {
     return not_found(files_.origin() + ": tensor " + full + " is missing: the model of config.json needs it.");
   }
 
-  Status check(const StoredTensor& t, const std::vector<int64_t>& shape) {
-    used.insert(t.name);
-    if (without_ones(t.shape) != without_ones(shape))
-      return invalid(t.file->path() + ": tensor " + t.name + " has the shape " + shape_text(t.shape) + ", config.json asks for " +
-                     shape_text(shape) + ".");
-    if (!t.type)
-      return unsupported(t.file->path() + ": tensor " + t.name + " has the type " + t.dtype + "; BF16, F16 and F32 are supported.");
-    return {};
+  static Error wrong_shape(const StoredTensor& t, const std::vector<int64_t>& shape) {
+    return invalid(t.file->path() + ": tensor " + t.name + " has the shape " + shape_text(t.shape) + ", config.json asks for " + shape_text(shape) + ".");
   }
 
-  // Parts of different types meet in float32, which holds both.
+  static Error bad_type(const StoredTensor& t) {
+    return unsupported(t.file->path() + ": tensor " + t.name + " has the type " + t.dtype + "; BF16, F16 and F32 are supported" +
+                       (t.type ? " here." : "."));
+  }
+
+  // Parts of different types meet in float32, which holds all.
   DType common_type(const Param& p, const std::vector<SourceRows>& sources) {
     if (sources.empty()) return DType::kF32;
-    const DType first = *sources[0].tensor->type;
+    const DType first = sources[0].type;
+    if (p.kind == Kind::kHeads && is_quantised(first)) return DType::kF32;
     for (const SourceRows& s : sources) {
-      if (*s.tensor->type == first) continue;
+      if (s.type == first) continue;
       if (p.kind != Kind::kVector) notes.push_back(p.name + ": its parts have different types and are widened to float32");
       return DType::kF32;
     }
@@ -161,6 +258,7 @@ class Planner {
 
   const std::vector<std::string>& prefixes_;
   const TensorFiles& files_;
+  std::set<const Tensor*> gathered_;  // rows are read from them: they have no scales
   std::string prefix_;
 };
 
@@ -179,7 +277,7 @@ void count(WeightPlan& plan, const std::vector<Param>& params) {
 }  // namespace
 
 Result<WeightPlan> plan_weights(const std::vector<Param>& params, const std::vector<std::string>& prefixes, const TensorFiles& files) {
-  Planner planner(prefixes, files);
+  Planner planner(prefixes, files, params);
   TRY_VOID(planner.choose_prefix(params));
   WeightPlan plan;
   for (const Param& p : params) {
@@ -200,6 +298,7 @@ Result<WeightPlan> plan_dummy(const std::vector<Param>& params) {
     TRY_VOID(check_size(p));
     Placement out;
     out.param = &p;
+    out.row_numel = row_numel(p);
     out.tensor = place_of(p, DType::kBF16);
     out.alias = p.kind == Kind::kTied;
     plan.placements.push_back(std::move(out));

@@ -10,17 +10,24 @@
 
 namespace xylem {
 
-// A stored tensor whose rows become rows [first, first + rows) of a parameter. Rows of a vector are its numbers; rows of
-// [E, N, K] are counted through all experts.
+// A stored tensor whose rows become rows [first, first + rows) of a parameter, in order or as stored_row() says. Rows of a
+// vector are its numbers; rows of [E, N, K] are counted through all experts.
 struct SourceRows {
   int64_t first = 0, rows = 0;
   const StoredTensor* tensor = nullptr;
+  DType type = DType::kF32;                 // of its numbers; kMxfp4: the tensor holds blocks of codes
+  int64_t row_bytes = 0;                    // of one of its rows
+  const StoredTensor* scales = nullptr;     // of kF8E4M3, a row for 128 rows of the tensor; of kMxfp4, a row for each
+  int64_t matrix_rows = 0;                  // kF8E4M3: rows of one matrix of the tensor, whose blocks of 128 begin anew
 };
 
 struct Placement {
   const Param* param = nullptr;
   Tensor tensor;                    // type, layout and shape; data is null until the loader has memory
+  int64_t row_numel = 1;            // numbers of one row: 1 for vectors and constants
   std::vector<SourceRows> sources;  // ascending, without gaps; empty for constants, random weights and aliases
+  bool columns = false;             // packed, and rows of the (only) source are inputs: each holds a number for every output
+  bool interleaved = false;         // rows of the (only) source alternate between the halves of a matrix; with `columns`, numbers of its rows do
   int64_t offset = 0;               // bytes from the start of the slab
   bool mapped = false;              // the tensor is the file itself
   bool alias = false;               // the tensor is *param->tied

@@ -17,7 +17,7 @@ namespace xylem {
 struct StoredTensor {
   std::string name;
   std::string dtype;                  // as the file spells it: "BF16"
-  std::optional<DType> type;          // set for the types that weights can have: BF16, F16, F32
+  std::optional<DType> type;          // set for the types that numbers can have: BF16, F16, F32, and F8_E4M3, which needs scales
   std::vector<int64_t> shape;         // product is known not to overflow
   const std::byte* data = nullptr;    // in file; any alignment
   int64_t bytes = 0;                  // equals shape x dtype for every type of known size

@@ -47,12 +47,17 @@ inline int64_t product(const std::vector<int64_t>& shape) {
 class FileBuilder {
  public:
   FileBuilder& add(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape, int seed) {
+    std::string bytes;
+    for (int64_t i = 0; i < product(shape); i++) append(bytes, dtype, test_value(seed, i));
+    return add_bytes(name, dtype, shape, bytes);
+  }
+  // Bytes as they are: codes, blocks, scales.
+  FileBuilder& add_bytes(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape, std::string_view bytes) {
     const size_t begin = data_.size();
-    for (int64_t i = 0; i < product(shape); i++) append(dtype, test_value(seed, i));
+    data_ += bytes;
     std::string dims;
     for (int64_t d : shape) dims += (dims.empty() ? "" : ",") + std::to_string(d);
-    entry(name, "{\"dtype\":\"" + dtype + "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(data_.size()) + "]}");
-    return *this;
+    return entry(name, "{\"dtype\":\"" + dtype + "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(data_.size()) + "]}");
   }
   FileBuilder& entry(const std::string& name, const std::string& json) {
     header_ += (header_.empty() ? "\"" : ",\"") + name + "\":" + json;
@@ -68,8 +73,8 @@ class FileBuilder {
   }
 
  private:
-  void append(const std::string& dtype, float v) {
-    auto put = [this](auto bits) { data_.append(reinterpret_cast<const char*>(&bits), sizeof bits); };
+  static void append(std::string& out, const std::string& dtype, float v) {
+    auto put = [&](auto bits) { out.append(reinterpret_cast<const char*>(&bits), sizeof bits); };
     if (dtype == "BF16") put(f32_to_bf16(v));
     else if (dtype == "F16") put(f32_to_f16(v));
     else if (dtype == "F32") put(v);
@@ -105,9 +110,8 @@ class FakeModel final : public Model {
 
 // Element (n, k) of matrix e, whatever the layout.
 inline float element(const Tensor& t, int64_t e, int64_t n, int64_t k) {
-  const int64_t N = t.outputs(), K = t.cols();
-  if (t.layout == Layout::kPacked) return load_f32(t.data, e * packed_numel(N, K, t.dtype) + packed_index(n, k, K, t.dtype), t.dtype);
-  return load_f32(t.data, (e * N + n) * K + k, t.dtype);
+  if (t.layout == Layout::kPacked) return packed_value(t, e, n, k);
+  return load_f32(t.data, (e * t.outputs() + n) * t.cols() + k, t.dtype);
 }
 
 // Rows [first, first + rows) of t hold the test tensor `seed`, from its row `from` on.
