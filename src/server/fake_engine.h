@@ -15,9 +15,10 @@ namespace xylem {
 
 struct FakeEngineOptions {
   std::string script;                 // the answer's bytes, then EOS; empty: random lower-case letters without end
+  std::vector<TokenId> tokens;        // likewise, by ids; used instead of script
   std::chrono::microseconds step{1};  // pause before each step
   size_t max_queued = 100000;
-  int64_t context_length = 4096, max_total_tokens = 1 << 20;
+  int64_t context_length = 4096, max_total_tokens = 1 << 20, vocab_size = 260;
 };
 
 class FakeEngine : public Engine {
@@ -28,7 +29,7 @@ class FakeEngine : public Engine {
   explicit FakeEngine(FakeEngineOptions options = {}) : options_(std::move(options)) {
     info_ = {
         .model = "fake", .architecture = "FakeForCausalLM", .model_type = "fake", .dtype = "float32", .device = "cpu"};
-    info_.vocab_size = 260;
+    info_.vocab_size = options_.vocab_size;
     info_.context_length = options_.context_length;
     info_.max_total_tokens = options_.max_total_tokens;
     info_.page_size = 16;
@@ -131,6 +132,7 @@ class FakeEngine : public Engine {
   }
 
   TokenId token_at(const GenerateRequest& r, int i) const {
+    if (!options_.tokens.empty()) return i < static_cast<int>(options_.tokens.size()) ? options_.tokens[i] : kEos;
     if (!options_.script.empty())
       return i < static_cast<int>(options_.script.size()) ? static_cast<unsigned char>(options_.script[i]) : kEos;
     uint64_t h = (r.sampling.seed + 1) * 0x9e3779b97f4a7c15 + static_cast<uint64_t>(i) * 0xbf58476d1ce4e5b9;

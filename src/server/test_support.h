@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "server/model_context.h"
 
@@ -14,8 +15,8 @@ inline std::string utf8(int c) {
   return {static_cast<char>(0xc0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3f))};
 }
 
-// Byte-level BPE without merges: id = byte; 256 <bos>, 257 <eos>, 258 <|im_start|>, 259 <|im_end|>.
-inline std::string byte_tokenizer_json() {
+// Byte-level BPE without merges: id = byte; 256 <bos>, 257 <eos>, 258 <|im_start|>, 259 <|im_end|>, 260 ... more.
+inline std::string byte_tokenizer_json(const std::vector<std::string>& more = {}, bool more_are_special = true) {
   nlohmann::json vocab = nlohmann::json::object();
   for (int b = 0, next = 256; b < 256; ++b) {
     const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
@@ -23,14 +24,18 @@ inline std::string byte_tokenizer_json() {
   }
   nlohmann::json added = nlohmann::json::array();
   int id = 256;
-  for (const char* name : {"<bos>", "<eos>", "<|im_start|>", "<|im_end|>"})
+  std::vector<std::string> names = {"<bos>", "<eos>", "<|im_start|>", "<|im_end|>"};
+  names.insert(names.end(), more.begin(), more.end());
+  for (const std::string& name : names) {
+    const bool special = id < 260 || more_are_special;
     added.push_back({{"id", id++},
                      {"content", name},
                      {"single_word", false},
                      {"lstrip", false},
                      {"rstrip", false},
                      {"normalized", false},
-                     {"special", true}});
+                     {"special", special}});
+  }
   const nlohmann::json byte_level = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   return nlohmann::json{{"version", "1.0"},
