@@ -253,6 +253,7 @@ struct DecoderEnds {
   Norm norm;
   Linear head;
   void front_params(ParamList& p) {
+    if (!tied) return p.table("embed_tokens.weight", embed.w, vocab, hidden);
     p.logits_only(true);  // rows of it are gathered; as a product it runs for the logits alone
     p.matrix("embed_tokens.weight", embed.w, vocab, hidden);
     p.logits_only(false);
