@@ -42,6 +42,7 @@ struct Param {
   std::vector<float> constant;    // kConstant
   const Tensor* tied = nullptr;   // kTied
   float scale = 1.0f;             // kVector: values are multiplied by this on loading
+  float dummy_mean = 1.0f, dummy_spread = 0.05f;  // kVector: random weights are normal with this mean and deviation, before `scale`
   bool logits_only = false;       // its product runs only for rows whose logits are wanted: not a cost of a prompt's tokens
 };
 

@@ -48,6 +48,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   const double t0 = now_seconds();
   LoadOptions load;
   load.dummy = config.load_format == "dummy";
+  load.dummy_type = quantised_type(model_config);
   load.progress = config.progress;
   TRY(LoadedWeights weights, load_weights(config.model, *model, *device, load));
 

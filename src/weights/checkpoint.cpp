@@ -42,17 +42,51 @@ Result<Json> parse_json(const MappedFile& file) {
   }
 }
 
-Status check_quantization(const Json& json, const std::string& path) {
-  for (const Json* object : {&json, json.contains("text_config") ? &json.at("text_config") : nullptr}) {
-    if (!object || !object->is_object()) continue;
-    const auto q = object->find("quantization_config");
-    if (q == object->end() || q->is_null()) continue;
-    const bool named = q->is_object() && q->contains("quant_method") && q->at("quant_method").is_string();
-    const std::string method = named ? q->at("quant_method").get<std::string>().substr(0, 60) : "unknown";
-    return unsupported(path + ": the weights are quantised ('quantization_config', method '" + method +
-                       "'), which is not supported yet. Supported are bfloat16, float16 and float32 weights.");
-  }
+constexpr const char* kSupported = "Supported are weights in bfloat16, float16 and float32, 'mxfp4' experts, and 'fp8' (e4m3 with blocks of 128 x 128).";
+
+Error bad_quantisation(const std::string& path, const std::string& what) {
+  return unsupported(path + ": the weights are quantised ('quantization_config') " + what + ", which is not supported. " + kSupported);
+}
+
+// A short text of a value for a message.
+std::string brief(const Json& v) { return v.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 60); }
+
+Status check_fp8(const Json& q, const std::string& path) {
+  const auto is = [&](const char* key, const Json& wanted, bool required) {
+    const auto it = q.find(key);
+    return it == q.end() || it->is_null() ? !required : *it == wanted;
+  };
+  const auto found = [&](const char* key) { return q.contains(key) ? brief(q.at(key)) : std::string("missing"); };
+  if (!is("fmt", "e4m3", false)) return bad_quantisation(path, "by method 'fp8' in the format " + found("fmt"));
+  if (!is("activation_scheme", "dynamic", false)) return bad_quantisation(path, "by method 'fp8' with the activation_scheme " + found("activation_scheme"));
+  if (!is("weight_block_size", Json::array({128, 128}), true))
+    return bad_quantisation(path, "by method 'fp8' with the weight_block_size " + found("weight_block_size"));
   return {};
+}
+
+// The object 'quantization_config' of a config, wherever it lies; null if there is none.
+const Json* quantisation_of(const Json& json) {
+  const auto text = json.find("text_config");
+  for (const Json* object : {&json, text != json.end() ? &*text : nullptr}) {
+    if (!object || !object->is_object()) continue;
+    for (const char* key : {"quantization_config", "compression_config"})
+      if (const auto q = object->find(key); q != object->end() && !q->is_null()) return &*q;
+  }
+  return nullptr;
+}
+
+std::string method_of(const Json& q) {
+  const bool named = q.is_object() && q.contains("quant_method") && q.at("quant_method").is_string();
+  return named ? q.at("quant_method").get<std::string>() : "unknown";
+}
+
+Status check_quantization(const Json& json, const std::string& path) {
+  const Json* q = quantisation_of(json);
+  if (!q) return {};
+  const std::string method = method_of(*q);
+  if (method == "mxfp4") return {};
+  if (method == "fp8") return check_fp8(*q, path);
+  return bad_quantisation(path, "by method '" + method.substr(0, 60) + "'");
 }
 
 void add(CheckpointSummary::Count& c, const StoredTensor& t) { c.tensors++, c.bytes += t.bytes; }
@@ -92,6 +126,12 @@ Result<Config> load_config(const std::string& folder) {
   return Config(std::move(json), file->path());
 }
 
+DType quantised_type(const Config& config) {
+  const Json* q = config.json().is_object() ? quantisation_of(config.json()) : nullptr;
+  const std::string method = q ? method_of(*q) : "";
+  return method == "mxfp4" ? DType::kMxfp4 : method == "fp8" ? DType::kF8E4M3 : DType::kBF16;
+}
+
 Result<CheckpointSummary> summarize_checkpoint(const std::string& folder, Model& model, int64_t context_tokens) {
   CheckpointSummary s;
   s.context_tokens = context_tokens > 0 ? context_tokens : model.max_context();
@@ -99,7 +139,8 @@ Result<CheckpointSummary> summarize_checkpoint(const std::string& folder, Model&
   const std::vector<Param> params = model.params();
   s.has_weights = TensorFiles::present(folder);
   if (!s.has_weights) {
-    TRY(WeightPlan plan, plan_dummy(params));
+    TRY(const Config config, load_config(folder));
+    TRY(WeightPlan plan, plan_dummy(params, quantised_type(config)));
     take_plan(s, plan);
     return s;
   }

@@ -14,9 +14,12 @@ namespace xylem {
 // where), the weights are quantised in a way that is not supported (names it).
 Result<Config> load_config(const std::string& folder);
 
+// What the config says about the stored weights: kMxfp4, kF8E4M3, or kBF16 if it says nothing. Files are read by their own types.
+DType quantised_type(const Config& config);
+
 struct CheckpointSummary {
   struct Count { int64_t tensors = 0, bytes = 0; };
-  bool has_weights = false;                 // else the files are absent, and figures are those of bfloat16 weights
+  bool has_weights = false;                 // else the files are absent, and figures are those of random weights
   int64_t tensors = 0;                      // in the files
   std::map<std::string, Count> dtypes;      // "BF16" -> ...
   std::map<std::string, Count> groups;      // "model", the labels of Model::unused(), "unused"

@@ -44,12 +44,31 @@ TEST(Config, SaysWhereTheJsonIsWrong) {
 }
 
 TEST(Config, RefusesQuantisedWeightsByName) {
-  const std::string error = config_error(R"({"quantization_config":{"quant_method":"fp8"}})");
-  EXPECT_PRED2(has, error, "method 'fp8'");
+  const std::string error = config_error(R"({"quantization_config":{"quant_method":"gptq"}})");
+  EXPECT_PRED2(has, error, "method 'gptq'");
   EXPECT_PRED2(has, error, "bfloat16, float16 and float32");
+  EXPECT_PRED2(has, error, "'mxfp4'");
+  EXPECT_PRED2(has, error, "'fp8'");
   EXPECT_PRED2(has, config_error(R"({"text_config":{"quantization_config":{"quant_method":"awq"}}})"), "method 'awq'");
+  EXPECT_PRED2(has, config_error(R"({"compression_config":{"quant_method":"compressed-tensors"}})"), "method 'compressed-tensors'");
   EXPECT_PRED2(has, config_error(R"({"quantization_config":{"bits":4}})"), "method 'unknown'");
+  EXPECT_PRED2(has, config_error(R"({"quantization_config":[1]})"), "method 'unknown'");
   EXPECT_EQ(config_error(R"({"quantization_config":null,"text_config":null})"), "");
+}
+
+TEST(Config, AcceptsTheQuantisationsThatLoad) {
+  EXPECT_EQ(config_error(R"({"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["lm_head"]}})"), "");
+  EXPECT_EQ(config_error(R"({"text_config":{"quantization_config":{"quant_method":"fp8","fmt":"e4m3","weight_block_size":[128,128],"activation_scheme":"dynamic"}}})"), "");
+  EXPECT_EQ(config_error(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128],"scale_fmt":"ue8m0"}})"), "");
+  EXPECT_PRED2(has, config_error(R"({"quantization_config":{"quant_method":"fp8"}})"), "weight_block_size missing");
+  EXPECT_PRED2(has, config_error(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[64,128]}})"), "weight_block_size [64,128]");
+  EXPECT_PRED2(has, config_error(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128],"fmt":"e5m2"}})"), "format \"e5m2\"");
+  EXPECT_PRED2(has, config_error(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128],"activation_scheme":"static"}})"), "activation_scheme \"static\"");
+  const auto type = [](const char* text) { return quantised_type(Config(nlohmann::json::parse(text))); };
+  EXPECT_EQ(type(R"({"quantization_config":{"quant_method":"mxfp4"}})"), DType::kMxfp4);
+  EXPECT_EQ(type(R"({"text_config":{"quantization_config":{"quant_method":"fp8"}}})"), DType::kF8E4M3);
+  EXPECT_EQ(type(R"({"quantization_config":{"quant_method":7}})"), DType::kBF16);
+  EXPECT_EQ(type("[]"), DType::kBF16);
 }
 
 TEST(Config, FuzzedTextNeverCrashes) {
@@ -94,6 +113,7 @@ TEST(Summary, CountsFromHeaders) {
 
 TEST(Summary, WorksWithoutWeights) {
   const TempDir dir;
+  dir.write("config.json", "{}");
   Tensor w;
   FakeModel m([&](ParamList& p) { p.matrix("w", w, 16, 4); });
   auto s = summarize_checkpoint(dir.path(), m, 0);
@@ -101,6 +121,30 @@ TEST(Summary, WorksWithoutWeights) {
   EXPECT_FALSE(s->has_weights);
   EXPECT_EQ(s->weight_bytes, 128);
   EXPECT_EQ(s->context_tokens, 4096);
+}
+
+TEST(Summary, CountsQuantisedWeights) {
+  const TempDir dir;
+  Tensor w, x, v;
+  FakeModel m([&](ParamList& p) { p.matrix("w", w, 128, 256), p.experts("x", x, 2, 128, 64, {}), p.vector("v", v, 16); });
+  const int64_t f8 = 128 * 256 + 8 * 2 * 64, mx = 2 * 128 * 64 / 2 + 2 * 8 * 64;
+  dir.write("config.json", R"({"quantization_config":{"quant_method":"mxfp4"}})");
+  auto s = summarize_checkpoint(dir.path(), m, 0);
+  ASSERT_TRUE(s.ok()) << s.error().text;
+  EXPECT_EQ(s->weight_bytes, 128 * 256 * 2 + mx + 64);
+  dir.write("config.json", R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128]}})");
+  s = summarize_checkpoint(dir.path(), m, 0);
+  ASSERT_TRUE(s.ok()) << s.error().text;
+  EXPECT_EQ(s->weight_bytes, f8 + 2 * 128 * 64 * 2 + 64) << "experts of 64 inputs are smaller than a block";
+  dir.write("model.safetensors", FileBuilder().add_bytes("w", "F8_E4M3", {128, 256}, std::string(128 * 256, 1)).add("w_scale_inv", "F32", {1, 2}, 1)
+      .add_bytes("x_blocks", "U8", {2, 128, 2, 16}, std::string(2 * 128 * 32, 1)).add_bytes("x_scales", "U8", {2, 128, 2}, std::string(512, 1)).add("v", "BF16", {16}, 1).aligned_bytes());
+  s = summarize_checkpoint(dir.path(), m, 0);
+  ASSERT_TRUE(s.ok()) << s.error().text;
+  EXPECT_EQ(s->weight_bytes, f8 + mx + 64);
+  EXPECT_EQ(s->dtypes["F8_E4M3"].bytes, 128 * 256);
+  EXPECT_EQ(s->dtypes["U8"].tensors, 2);
+  EXPECT_EQ(s->groups["model"].tensors, 5) << "scales belong to the model";
+  EXPECT_EQ(s->parameters, 128 * 256 + 2 * 128 * 64 + 16);
 }
 
 // Every model's own small configs, with random weights: all tensors get memory of the declared shape.
@@ -113,6 +157,7 @@ TEST(Models, LoadRandomWeights) {
       CpuDevice device(1, Isa::kScalar);
       LoadOptions options;
       options.dummy = true;
+      options.dummy_type = quantised_type(Config(nlohmann::json::parse(json)));
       auto weights = load_weights("", **model, device, options);
       ASSERT_TRUE(weights.ok()) << weights.error().text;
       for (const Param& p : (*model)->params()) {

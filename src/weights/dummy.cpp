@@ -61,6 +61,42 @@ NormalTable::NormalTable(double mean, double stddev) {
 void NormalTable::fill(uint64_t seed, float* out, int64_t n) const { fill_from(f32_, seed, out, n); }
 void NormalTable::fill_bf16(uint64_t seed, uint16_t* out, int64_t n) const { fill_from(bf16_, seed, out, n); }
 
+namespace {
+
+// Deviation of the codes: what is rare reaches the largest of them, 448 and 6.
+constexpr double kF8Deviation = 112, kMxfp4Deviation = 2;
+
+template <class Value>
+uint8_t nearest_code(double v, int codes, Value value) {
+  int best = 0;
+  for (int c = 1; c < codes; c++)
+    if (std::abs(value(uint8_t(c)) - v) < std::abs(value(uint8_t(best)) - v)) best = c;  // never true of NaN
+  return uint8_t(best);
+}
+
+std::array<uint8_t, 4096> f8_codes() {
+  std::array<uint8_t, 4096> codes;
+  for (size_t i = 0; i < codes.size(); i++) codes[i] = nearest_code(kF8Deviation * standard_quantiles()[i], 256, f8e4m3_to_f32);
+  return codes;
+}
+
+// Every pair of 64 quantiles.
+std::array<uint8_t, 4096> mxfp4_codes() {
+  std::array<uint8_t, 64> one;
+  for (size_t i = 0; i < one.size(); i++) one[i] = nearest_code(kMxfp4Deviation * standard_quantiles()[i * 64 + 32], 16, e2m1_to_f32);
+  std::array<uint8_t, 4096> pairs;
+  for (size_t i = 0; i < pairs.size(); i++) pairs[i] = uint8_t(one[i / 64] | one[i % 64] << 4);
+  return pairs;
+}
+
+}  // namespace
+
+NormalCodes::NormalCodes(DType type) : bytes_(type == DType::kMxfp4 ? mxfp4_codes() : f8_codes()) {}
+
+void NormalCodes::fill(uint64_t seed, uint8_t* out, int64_t n) const { fill_from(bytes_, seed, out, n); }
+float NormalCodes::f8_scale(double stddev) const { return float(stddev / kF8Deviation); }
+uint8_t NormalCodes::mxfp4_scale(double stddev) const { return uint8_t(127 + std::lround(std::log2(stddev / kMxfp4Deviation))); }
+
 uint64_t mix_seed(uint64_t seed, uint64_t a, uint64_t b) { return splitmix(splitmix(splitmix(seed) ^ a) ^ b); }
 
 }  // namespace xylem

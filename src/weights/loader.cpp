@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 #include <mutex>
 
@@ -10,8 +9,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "weights/dummy.h"
 #include "weights/fill.h"
+#include "weights/fill_random.h"
 #include "weights/memory.h"
 #include "weights/plan.h"
 #include "weights/progress.h"
@@ -21,39 +20,6 @@ namespace xylem {
 namespace {
 
 using Kind = Param::Kind;
-
-// Padding of a packed panel must be zero: rows past n, and the partner of an odd k.
-void clear_padding(uint16_t* panel, int64_t rows, int64_t k) {
-  const int64_t pairs = round_up(k, 2) / 2;
-  for (int64_t i = 0; rows < kPanel && i < pairs; i++) std::fill(panel + (i * kPanel + rows) * 2, panel + (i + 1) * kPanel * 2, uint16_t(0));
-  for (int64_t r = 0; k % 2 && r < kPanel; r++) panel[((pairs - 1) * kPanel + r) * 2 + 1] = 0;
-}
-
-void fill_random(const Task& task, const NormalTable& normal, uint64_t seed, uint64_t index, std::byte* out) {
-  const Tensor& t = task.place->tensor;
-  for (int64_t u = task.begin; u < task.end; u++) {
-    const uint64_t unit_seed = mix_seed(seed, index, uint64_t(u));
-    std::byte* const p = out + u * unit_bytes(*task.place);
-    if (t.layout == Layout::kPacked) {
-      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), packed_numel(kPanel, t.cols(), t.dtype));
-      const int64_t first = u % panels_per_matrix(t) * kPanel;
-      clear_padding(reinterpret_cast<uint16_t*>(p), std::min(kPanel, t.outputs() - first), t.cols());
-    } else if (t.dtype == DType::kF32) {
-      normal.fill(unit_seed, reinterpret_cast<float*>(p), task.place->row_numel);
-    } else {
-      normal.fill_bf16(unit_seed, reinterpret_cast<uint16_t*>(p), task.place->row_numel);
-    }
-  }
-}
-
-// Sizes that keep activations near 1: norm weights around 1, matrices that preserve the length of their input.
-NormalTable dummy_distribution(const Placement& p) {
-  switch (p.param->kind) {
-    case Kind::kVector: return NormalTable(p.param->scale, 0.05 * p.param->scale);
-    case Kind::kTable: return NormalTable(0.0, 0.02);
-    default: return NormalTable(0.0, 1.0 / std::sqrt(double(std::max<int64_t>(p.tensor.cols(), 1))));
-  }
-}
 
 // Runs all tasks on the threads of the pool; the calling thread draws the bar. f: Status(task number, threads, scratch). After
 // an error no more tasks are begun.
@@ -99,7 +65,7 @@ void run_dummy(ThreadPool& pool, const WeightPlan& plan, std::byte* slab, const 
     const Task& task = tasks[size_t(i)];
     const Placement& p = *task.place;
     if (p.param->kind == Kind::kConstant) return fill_task(task, slab + p.offset, scratch);
-    fill_random(task, dummy_distribution(p), options.seed, uint64_t(&p - plan.placements.data()), slab + p.offset);
+    fill_random(task, options.seed, uint64_t(&p - plan.placements.data()), slab + p.offset, scratch);
     return {};
   });
   CHECK(done.ok());
@@ -193,7 +159,7 @@ Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuD
   const std::vector<Param> params = model.params();
   LoadedWeights w;
   if (options.dummy) {
-    TRY(WeightPlan plan, plan_dummy(params));
+    TRY(WeightPlan plan, plan_dummy(params, options.dummy_type));
     TRY(w.slab, allocate(device, plan.slab_bytes, options.available_bytes));
     run_dummy(device.pool(), plan, static_cast<std::byte*>(w.slab.data()), options);
     bind_tensors(plan, static_cast<std::byte*>(w.slab.data()));

@@ -12,7 +12,8 @@
 namespace xylem {
 
 struct LoadOptions {
-  bool dummy = false;           // random weights of the config's shapes in bfloat16; the folder is not read
+  bool dummy = false;           // random weights of the config's shapes; the folder is not read
+  DType dummy_type = DType::kBF16;  // of those that a checkpoint of this type quantises; of all others bfloat16
   uint64_t seed = 0;            // of the random weights
   bool progress = true;         // a bar on stderr if that is a terminal
   int64_t available_bytes = 0;  // what the weights may take; 0: what the system has
@@ -26,7 +27,7 @@ struct LoadedWeights {
   int64_t mapped_bytes = 0;  // read from the files when needed
   int64_t parameters = 0;
   double seconds = 0;
-  std::string dtype_stored;  // "bfloat16": the type of most weights
+  std::string dtype_stored;  // "bfloat16": the type of most weights' bytes
 };
 
 // Sets every *param.tensor of model.params(). Runs on the device's threads. Errors: kNotFound and kInvalid name file and

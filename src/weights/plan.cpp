@@ -69,12 +69,29 @@ std::vector<int64_t> stored_shape(const Param& p) {
   return p.shape;
 }
 
+// Embeddings that serve as heads: rows are read from them, so they are never quantised.
+std::set<const Tensor*> tied_targets(const std::vector<Param>& params) {
+  std::set<const Tensor*> targets;
+  for (const Param& p : params)
+    if (p.kind == Kind::kTied) targets.insert(p.tied);
+  return targets;
+}
+
+// What a checkpoint that is quantised to `type` holds: mxfp4 experts, or float8 products without heads and routers, which are
+// told by their names, and without what is smaller than a block.
+DType dummy_type(const Param& p, DType type) {
+  if (type == DType::kMxfp4) return p.kind == Kind::kExperts && p.shape[2] % kMxfp4Group == 0 ? type : DType::kBF16;
+  if (type != DType::kF8E4M3) return DType::kBF16;
+  const bool router = p.name.ends_with(".gate.weight") || p.name.find("router") != p.name.npos;
+  const bool product = p.kind == Kind::kMatrix || p.kind == Kind::kExperts;
+  if (p.kind == Kind::kHeads) return DType::kF32;
+  return product && !router && !p.logits_only && p.shape.back() % kF8Group == 0 && p.shape[p.shape.size() - 2] >= kF8Group ? type : DType::kBF16;
+}
+
 class Planner {
  public:
-  Planner(const std::vector<std::string>& prefixes, const TensorFiles& files, const std::vector<Param>& params) : prefixes_(prefixes), files_(files) {
-    for (const Param& p : params)
-      if (p.kind == Kind::kTied) gathered_.insert(p.tied);
-  }
+  Planner(const std::vector<std::string>& prefixes, const TensorFiles& files, const std::vector<Param>& params)
+      : prefixes_(prefixes), files_(files), gathered_(tied_targets(params)) {}
 
   // The first prefix under which the first matrix or table is found.
   Status choose_prefix(const std::vector<Param>& params) {
@@ -258,7 +275,7 @@ class Planner {
 
   const std::vector<std::string>& prefixes_;
   const TensorFiles& files_;
-  std::set<const Tensor*> gathered_;  // rows are read from them: they have no scales
+  const std::set<const Tensor*> gathered_;
   std::string prefix_;
 };
 
@@ -292,15 +309,17 @@ Result<WeightPlan> plan_weights(const std::vector<Param>& params, const std::vec
   return plan;
 }
 
-Result<WeightPlan> plan_dummy(const std::vector<Param>& params) {
+Result<WeightPlan> plan_dummy(const std::vector<Param>& params, DType type) {
   WeightPlan plan;
+  const std::set<const Tensor*> gathered = tied_targets(params);
   for (const Param& p : params) {
     TRY_VOID(check_size(p));
     Placement out;
     out.param = &p;
     out.row_numel = row_numel(p);
-    out.tensor = place_of(p, DType::kBF16);
+    out.tensor = place_of(p, gathered.count(p.tensor) ? DType::kBF16 : dummy_type(p, type));
     out.alias = p.kind == Kind::kTied;
+    out.columns = p.kind == Kind::kHeads && p.head.transposed;
     plan.placements.push_back(std::move(out));
   }
   count(plan, params);

@@ -47,8 +47,8 @@ struct WeightPlan {
 // `files` must outlive the plan. A kTied parameter with a tensor of its own in the file gets a place of its own: whether the
 // bytes are the same is for the loader to see (make_alias).
 Result<WeightPlan> plan_weights(const std::vector<Param>& params, const std::vector<std::string>& prefixes, const TensorFiles& files);
-// Places for random weights in bfloat16.
-Result<WeightPlan> plan_dummy(const std::vector<Param>& params);
+// Places for random weights: kBF16, or kMxfp4 and kF8E4M3 for those parameters that released checkpoints store so.
+Result<WeightPlan> plan_dummy(const std::vector<Param>& params, DType type);
 // Turns a kTied parameter with a place of its own into an alias.
 void make_alias(WeightPlan& plan, Placement& p);
 // The placement whose tensor `p` is tied to; null if it is not one of the plan.
