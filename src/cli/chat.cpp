@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <utility>
 
 #include <editline/readline.h>
 #include <fmt/format.h>
@@ -85,8 +86,12 @@ class Conversation {
     body["messages"] = messages_;
     body["messages"].push_back({{"role", "user"}, {"content", text}});
     g_interrupted = false;
-    const auto answer = session_.ask(body, [](std::string_view piece) {
+    const auto answer = session_.ask(body, [faint = isatty(1) != 0, last = '\n'](std::string_view piece, bool reasoning) mutable {
+      if (!reasoning && std::exchange(last, '\n') != '\n') std::fputc('\n', stdout);
+      if (reasoning) last = piece.back();
+      if (reasoning && faint) std::fputs("\033[2m", stdout);
       std::fwrite(piece.data(), 1, piece.size(), stdout);
+      if (reasoning && faint) std::fputs("\033[0m", stdout);
       std::fflush(stdout);
     }, &g_interrupted);
     if (!answer) {

@@ -60,8 +60,8 @@ Result<std::string> ask_url(const Url& url, const std::string& api_key, const Js
   const Json json = Json::parse(reply.body, nullptr, false);
   if (reply.status != 200) return unavailable(fmt::format("HTTP {}: {}", reply.status, reply.body.substr(0, 300)));
   const Json::json_pointer content("/choices/0/message/content");
-  if (!json.is_object() || !json.contains(content) || !json[content].is_string()) return unavailable("not a chat completion: " + reply.body.substr(0, 300));
-  return json[content].get<std::string>();
+  if (!json.is_object() || !json.contains(content) || !(json[content].is_string() || json[content].is_null())) return unavailable("not a chat completion: " + reply.body.substr(0, 300));
+  return json[content].is_null() ? "" : json[content].get<std::string>();  // null: it only reasoned
 }
 
 void answer_all(std::vector<Item>& items, int concurrency, const Ask& ask) {

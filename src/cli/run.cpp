@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -28,11 +29,13 @@ Status run_prompt(RunOptions o) {
     if (!o.system.empty()) body["messages"].push_back({{"role", "system"}, {"content", o.system}});
     body["messages"].push_back({{"role", "user"}, {"content", o.prompt}});
   }
-  char last = '\n';
-  TRY(const Answer answer, session->ask(body, [&](std::string_view piece) {
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-    last = piece.back();
+  char last = '\n', last_reasoning = '\n';
+  TRY(const Answer answer, session->ask(body, [&](std::string_view piece, bool reasoning) {
+    std::FILE* out = reasoning ? stderr : stdout;  // standard output is the answer alone
+    if (!reasoning && std::exchange(last_reasoning, '\n') != '\n') std::fputc('\n', stderr);
+    std::fwrite(piece.data(), 1, piece.size(), out);
+    std::fflush(out);
+    (reasoning ? last_reasoning : last) = piece.back();
   }));
   if (last != '\n') std::fputc('\n', stdout);
   if (o.stats) fmt::print(stderr, "{}\n", describe(answer));

@@ -71,15 +71,19 @@ Result<Answer> Session::ask(const Json& body, const OnText& on_text, const std::
   Choice choice(app.model.tokenizer, request.prompt, job.prompts.front().options.output);
   auto events = std::make_shared<EventQueue>();
   TRY_VOID(app.engine.submit(std::move(request), events));
-  size_t shown = 0;
+  size_t shown = 0, shown_reasoning = 0;
+  auto show = [&](const std::string& text, size_t& from, bool reasoning) {
+    if (on_text && text.size() > from) on_text(std::string_view(text).substr(from), reasoning);
+    from = text.size();
+  };
   bool cancelled = false;
   while (!choice.done()) {
     for (EngineEvent& event : events->take(0.05)) {
       if (choice.push(std::move(event))) app.engine.cancel(id);
       if (answer.first_token_seconds == 0 && !choice.tokens().empty()) answer.first_token_seconds = now_seconds() - begin;
     }
-    if (on_text && choice.text().size() > shown) on_text(std::string_view(choice.text()).substr(shown));
-    shown = choice.text().size();
+    show(choice.reasoning(), shown_reasoning, true);
+    show(choice.text(), shown, false);
     if (stop && *stop && !std::exchange(cancelled, true)) app.engine.cancel(id);
   }
   if (choice.ending().reason == Finish::kError) return choice.ending().error;

@@ -23,9 +23,9 @@ class Session {
   static Result<std::unique_ptr<Session>> open(ModelOptionsCli& o, const std::string& log_level);
   ~Session();
 
-  using OnText = std::function<void(std::string_view piece)>;
+  using OnText = std::function<void(std::string_view piece, bool reasoning)>;
   // body: as of /v1/chat/completions, or of /v1/completions when it has "prompt"; one choice. Blocks; any thread, many at once.
-  // on_text gets the answer as it grows. A stop flag that turns true ends the answer early ("abort").
+  // on_text gets the answer, and the reasoning before it, as they grow; Answer has only the answer. A stop flag that turns true ends the answer early ("abort").
   Result<Answer> ask(const Json& body, const OnText& on_text, const std::atomic<bool>* stop = nullptr);
 
   Engine& engine();
