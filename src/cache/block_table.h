@@ -15,8 +15,8 @@ namespace xylem {
 // entry for an equal block. A step therefore works on the ids it was built from. The pool outlives the table.
 //
 // A table of states has holes anywhere: entry i holds the state after token (i + 1) * block_tokens - 1 where there is a
-// snapshot, and the last entry the state after the last planned token, from which the request continues. Planning a step
-// moves that block to the new last entry if the next step may overwrite it.
+// snapshot, and the last entry the state after the last planned token, from which the request continues. Planning a
+// step moves that block to the new last entry if the next step may overwrite it.
 class BlockTable {
  public:
   explicit BlockTable(BlockPool* pool) : pool_(pool) {}

@@ -25,8 +25,8 @@ struct PrefixHit {
 // Where a running request stands in the trie.
 struct PrefixPath {
   uint64_t key = 0;
-  NodeId tail = kNoNode;  // its deepest indexed block; pinned
-  int blocks = 0;         // how many blocks that is
+  NodeId tail = kNoNode;         // its deepest indexed block; pinned
+  int blocks = 0;                // how many blocks that is
   NodeId goal = kNoNode;         // the last block of the tokens it started with; pinned
   std::vector<NodeId> promised;  // per block up to the goal: its node while it is promised, else kNoNode
 };

@@ -91,7 +91,8 @@ TEST(MemoryPlan, TheSnapshotIntervalIsAMultipleOfThePageSize) {
     c.state_snapshot_interval = wrong;
     const Result<MemoryPlan> p = plan(c, m);
     ASSERT_FALSE(p.ok()) << wrong;
-    EXPECT_NE(p.error().text.find("--state-snapshot-interval " + std::to_string(wrong)), std::string::npos) << p.error().text;
+    EXPECT_NE(p.error().text.find("--state-snapshot-interval " + std::to_string(wrong)), std::string::npos)
+        << p.error().text;
     EXPECT_EQ(plan(c, full_only())->snapshot_interval, 0);  // not used there
   }
 }

@@ -23,7 +23,8 @@ class StateStep : public testing::Test {
   }
   static SchedulerConfig make_config(const CacheLayout& layout) {
     SchedulerConfig c;
-    c.groups = layout.groups(), c.pool_blocks = {100, 20}, c.block_tokens = kBlock, c.state_snapshot_interval = 2 * kBlock;
+    c.groups = layout.groups(), c.pool_blocks = {100, 20}, c.block_tokens = kBlock,
+    c.state_snapshot_interval = 2 * kBlock;
     return c;
   }
 
@@ -37,7 +38,8 @@ class StateStep : public testing::Test {
   }
   StepPlan plan() {
     StepPlan p = sched_.plan(&events_);
-    builder_.build(p, sched_, [&](RequestId id) -> const GenerateRequest& { return requests_.at(id); }, slab_);
+    builder_.build(
+        p, sched_, [&](RequestId id) -> const GenerateRequest& { return requests_.at(id); }, slab_);
     return p;
   }
   void commit(const StepPlan& p) {
@@ -61,7 +63,8 @@ class StateStep : public testing::Test {
   const CacheLayout layout_ = make_layout();
   Scheduler sched_{make_config(layout_)};
   std::vector<int32_t> tokens_ = std::vector<int32_t>(size_t(limits_.rows * (limits_.context + 1)));
-  BatchBuilder builder_{limits_, layout_, make_tensor(tokens_.data(), DType::kI32, {limits_.rows, limits_.context + 1})};
+  BatchBuilder builder_{limits_, layout_,
+                        make_tensor(tokens_.data(), DType::kI32, {limits_.rows, limits_.context + 1})};
   StepSlab slab_{device_, limits_, layout_};
   std::map<RequestId, GenerateRequest> requests_;
   std::vector<Event> events_;

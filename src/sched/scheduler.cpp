@@ -26,8 +26,8 @@ Scheduler::Scheduler(SchedulerConfig config)
     : config_(std::move(config)),
       pools_(make_pools(config_)),
       index_(config_.groups, config_.block_tokens, pools_),
-      snapshots_(config_.prefix_cache &&
-                 std::any_of(config_.groups.begin(), config_.groups.end(), [](const auto& g) { return g.is_state(); })) {
+      snapshots_(config_.prefix_cache && std::any_of(config_.groups.begin(), config_.groups.end(),
+                                                     [](const auto& g) { return g.is_state(); })) {
   CHECK(config_.chunk_tokens > 0 && config_.pack_tokens > 0, config_.chunk_tokens, config_.pack_tokens);
   CHECK(config_.max_running > 0 && config_.max_logit_rows > 0, config_.max_running, config_.max_logit_rows);
   const int interval = config_.state_snapshot_interval;

@@ -92,11 +92,11 @@ struct SchedulerTotals {  // since the start
 // A waiting request starts only when the blocks of its known tokens fit beside what the running ones are known to need.
 //
 // In state groups a request needs one block, its live state: the last entry of its table. It is overwritten in place
-// from step to step, unless it is a snapshot: then the next row reads it and writes to a block of its own. Snapshots, and
-// they alone, enter the index. They are made where the prompt's last boundary is, every state_snapshot_interval tokens,
-// and where a chunk of the prompt ends, which therefore is at a boundary if it can be. They are best effort: those inside
-// a row take blocks that no running request is about to need, when all rows are chosen; and a request that finds no
-// block to go on with overwrites the snapshot that it stands on, unless others use that.
+// from step to step, unless it is a snapshot: then the next row reads it and writes to a block of its own. Snapshots,
+// and they alone, enter the index. They are made where the prompt's last boundary is, every state_snapshot_interval
+// tokens, and where a chunk of the prompt ends, which therefore is at a boundary if it can be. They are best effort:
+// those inside a row take blocks that no running request is about to need, when all rows are chosen; and a request that
+// finds no block to go on with overwrites the snapshot that it stands on, unless others use that.
 class Scheduler {
  public:
   explicit Scheduler(SchedulerConfig config);
@@ -183,7 +183,7 @@ class Scheduler {
   SchedulerConfig config_;
   std::vector<BlockPool> pools_;  // per group; never resized: tables and index point to it
   PrefixIndex index_;
-  const bool snapshots_;          // there are state groups, and prefixes are kept
+  const bool snapshots_;                                              // there are state groups, and prefixes are kept
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;  // never iterated where order matters
   std::vector<Request*> running_;                                     // by rank
   std::vector<Request*> slots_;                                       // [max_running]

@@ -37,8 +37,7 @@ void Scheduler::grow_state(Request& r, size_t group, int end) {
     t.move_last(to);
   else
     t.put(to, take_block(group));
-  const bool snapshot =
-      snapshots_ && end % config_.block_tokens == 0 && (end < r.prompt_tokens || keeps_state(r, end));
+  const bool snapshot = snapshots_ && end % config_.block_tokens == 0 && (end < r.prompt_tokens || keeps_state(r, end));
   t.set_overwrites_last(!snapshot);
 }
 
