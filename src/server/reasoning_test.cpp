@@ -1,5 +1,6 @@
 // Reasoning apart from the answer: of one choice, over HTTP with a fake engine, and with real templates.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -42,7 +43,8 @@ ModelContext model_of(const char* parser, const std::vector<std::string>& tags, 
   return m;
 }
 
-ModelContext think_model(bool special = false) { return model_of("qwen3", kThink, kThinkTemplate, special); }
+// As in released vocabularies, these tags are tokens but not special ones.
+ModelContext think_model() { return model_of("qwen3", kThink, kThinkTemplate, /*special=*/false); }
 ModelContext harmony_model() {
   ModelContext m = model_of("gpt-oss", kHarmony, kHarmonyTemplate);
   m.eos_ids = {257, *m.tokenizer->id("<|return|>"), *m.tokenizer->id("<|call|>")};

@@ -23,7 +23,8 @@ class Checks:
 
     def check_chat(self, server, case, eos, where):
         stops = case["output_ids"][-1] in eos
-        reply = server.chat(case["messages"], max_tokens=len(case["output_ids"]) + (20 if stops else 0), logprobs=True)
+        limit = len(case["output_ids"]) + (20 if stops else 0)
+        reply = server.chat(case["messages"], max_tokens=limit, logprobs=True, separate_reasoning=False)
         choice = reply["choices"][0]
         self.assertEqual(reply["usage"]["prompt_tokens"], len(case["prompt_ids"]), where)
         self.assertEqual(choice["message"]["content"], case["output_text"], where)
