@@ -42,6 +42,7 @@ class Golden(Checks, unittest.TestCase):
                 self.check_ids(server, case, eos, f"{name}, {case['name']}, cold")
             warm = [self.check_ids(server, case, eos, f"{name}, {case['name']}, warm") for case in cases]
             self.assertGreater(sum(warm), 0, "the second round found nothing in the prefix cache")
+            server.wait_idle()  # a step may still be in flight when the last answer has come
             self.assertEqual(server.request("POST", "/flush_cache")[0], 200)
             mixed = [c for c in cases for _ in range(2)]
             in_parallel(16, lambda c: self.check_ids(server, c, eos, f"{name}, {c['name']}, one of 16"), mixed)
