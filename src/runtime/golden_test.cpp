@@ -114,12 +114,18 @@ struct Variant { const char* name; int chunk, page, depth; bool tight, cache; };
 
 // The least memory with which one request of so many tokens runs: the others push each other out.
 int64_t tight_memory(EngineConfig config, size_t tokens) {
-  for (int64_t bytes = 64 << 10; bytes < int64_t(1) << 30; bytes += bytes / 8) {
+  auto enough = [&](int64_t bytes) {
     config.kv_memory_bytes = bytes;
     auto e = Engine::create(config);
-    if (e.ok() && (*e)->info().max_total_tokens >= int64_t(tokens)) return bytes;
+    return e.ok() && (*e)->info().max_total_tokens >= int64_t(tokens);
+  };
+  int64_t lo = 0, hi = 64 << 10;
+  while (!enough(hi) && hi < int64_t(1) << 30) lo = hi, hi *= 2;
+  while (hi - lo > 2048) {
+    const int64_t mid = (lo + hi) / 2;
+    (enough(mid) ? hi : lo) = mid;
   }
-  return 0;
+  return hi;
 }
 
 TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
@@ -129,17 +135,23 @@ TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
   std::vector<TokenId> eos;
   const auto all_cases = load_cases(GetParam(), &eos);
   for (const Variant& v : variants) {
-    // Without room, short prompts that grow together; twice, so that the cache is warm as far as it survives.
+    // Without room, short prompts that grow together, those that grow most first; twice, so that the cache is warm as far as
+    // it survives.
     auto cases = all_cases;
     if (v.tight) {
       std::erase_if(cases, [](const TextCase& c) { return c.prompt.size() + c.output.size() > kShort; });
+      std::stable_sort(cases.begin(), cases.end(), [](const TextCase& a, const TextCase& b) { return a.output.size() > b.output.size(); });
       cases.reserve(2 * cases.size());
       cases.insert(cases.end(), cases.begin(), cases.end());
     }
     EngineConfig config = float32(GetParam());
     config.chunked_prefill_size = v.chunk, config.page_size = v.page, config.pipeline_depth = v.depth, config.disable_radix_cache = !v.cache;
     config.max_running_requests = 16;
-    if (v.tight) config.kv_memory_bytes = tight_memory(config, kShort + 16);
+    if (v.tight) {
+      size_t longest = 0;
+      for (const TextCase& c : cases) longest = std::max(longest, c.prompt.size() + c.output.size());
+      config.kv_memory_bytes = tight_memory(config, longest + 2 * size_t(v.page));
+    }
     auto engine = start(config);
     ASSERT_TRUE(engine);
     std::vector<std::shared_ptr<Collector>> sinks;
