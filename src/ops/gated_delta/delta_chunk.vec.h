@@ -11,18 +11,44 @@ struct Chunks {
   Chunks(const DeltaHead& head, DeltaWork& work)
       : h(head), w(work), K(head.K()), V_(head.V()), rows(round_up(K, kSub)), cols(round_up(V_, kSub)) {}
 
+  static constexpr int64_t kLine = 16;  // floats of a line of a cache
+
   float* key(int64_t i) const { return w.kq + pair_row(i) * w.sk; }
   float* query(int64_t i) const { return key(i) + kSub * w.sk; }
 
-  // Unit vectors and beta of tokens [t, t + n), zeros up to `size`.
-  void load_tokens(int64_t t, int64_t n, int64_t size) const {
+  // Tokens [from, to) of those that start at t, of which there are n: unit vectors, values and the gates of channels; zeros, and
+  // decays of 1, from n on.
+  void load_tokens(int64_t t, int64_t n, int64_t from, int64_t to) const {
     const float scale = 1 / std::sqrt(float(K));
-    for (int64_t i = 0; i < n; i++) unit_row(h.q(t + i), K, scale, query(i)), unit_row(h.k(t + i), K, 1, key(i)), w.beta[i] = h.b(t + i);
-    for (int64_t i = 0; i < n; i += kN) store(w.beta + i, sigmoid(load(w.beta + i)));
-    for (int64_t i = n; i < size; i++) {
-      std::memset(query(i), 0, size_t(rows) * sizeof(float)), std::memset(key(i), 0, size_t(rows) * sizeof(float));
-      w.beta[i] = 0;
+    for (int64_t i = from; i < std::min(to, n); i++) {
+      unit_row(h.q(t + i), K, scale, query(i)), unit_row(h.k(t + i), K, 1, key(i));
+      const float* v = h.v(t + i);
+      padded(cols, V_, [&](int64_t c, int64_t m) { store(w.v + i * w.sv + c, load(v + c, m)); });
+      if (h.a.per_channel()) channel_gates(t + i, w.decay + i * w.sk);
     }
+    for (int64_t i = std::max(from, n); i < to; i++) {
+      std::fill_n(query(i), rows, 0.0f), std::fill_n(key(i), rows, 0.0f), std::fill_n(w.v + i * w.sv, cols, 0.0f);
+      std::fill_n(w.decay + i * w.sk, rows, 1.0f);
+    }
+  }
+  // Asks for what load_tokens() reads: rows of many heads lie between those of this head, so the processor does not foresee
+  // them, and being a power of two apart only few of them fit into a cache.
+  __attribute__((always_inline)) void prefetch_tokens(int64_t t, int64_t n, int64_t from, int64_t to) const {
+    for (int64_t i = from; i < std::min(to, n); i++) {
+      for (int64_t d = 0; d < K; d += kLine) __builtin_prefetch(h.k(t + i) + d, 0, 2), __builtin_prefetch(h.q(t + i) + d, 0, 2);
+      for (int64_t c = 0; c < V_; c += kLine) __builtin_prefetch(h.v(t + i) + c, 0, 2);
+      for (int64_t d = 0; h.a.per_channel() && d < K; d += kLine) __builtin_prefetch(h.gate(t + i) + d, 0, 2);
+    }
+  }
+  __attribute__((always_inline)) void prefetch_outputs(int64_t t, int64_t n, int64_t from) const {
+    for (int64_t i = from; i < std::min(from + kSub, n); i++)
+      for (int64_t c = 0; c < V_; c += kLine) __builtin_prefetch(h.y(t + i) + c, 1, 2);
+  }
+
+  void load_beta(int64_t t, int64_t n, int64_t size) const {
+    for (int64_t i = 0; i < n; i++) w.beta[i] = h.b(t + i);
+    for (int64_t i = 0; i < n; i += kN) store(w.beta + i, sigmoid(load(w.beta + i)));
+    std::fill(w.beta + n, w.beta + size, 0.0f);
   }
 
   // ---- One decay per head.
@@ -59,14 +85,13 @@ struct Chunks {
 
   // ---- One decay per channel.
 
-  void channel_gates(int64_t t, int64_t n, int64_t size) const {
+  void channel_gates(int64_t t, float* out) const {
     const V rate = splat(h.rate());
-    const float* bias = h.gate_bias();
-    for (int64_t i = 0; i < n; i++) {
-      const float* gate = h.gate(t + i);
-      padded(rows, K, [&](int64_t d, int64_t m) { store(w.decay + i * w.sk + d, decay_of(load(gate + d, m), load(bias + d, m), rate)); });
-    }
-    for (int64_t i = n; i < size; i++) std::fill_n(w.decay + i * w.sk, rows, 1.0f);
+    const float *gate = h.gate(t), *bias = h.gate_bias();
+    padded(rows, K, [&](int64_t d, int64_t m) { store(out + d, decay_of(load(gate + d, m), load(bias + d, m), rate)); });
+  }
+
+  void channel_kept(int64_t size) const {
     for (int64_t d = 0; d < rows; d += kN) {
       V later = splat(1.0f);
       for (int64_t j = size - 1; j >= 0; j--) {
@@ -172,31 +197,41 @@ struct Chunks {
     }
   }
 
-  // Tokens [t, t + n), n <= kChunk.
-  void chunk(int64_t t, int64_t n) const {
+  // Tokens [t, t + n), n <= kChunk, which are loaded; loads the next `next` tokens, where the products leave it time.
+  void chunk(int64_t t, int64_t n, int64_t next) const {
     static constexpr float kOnes[kSub] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const int64_t size = round_up(n, kSub);
-    load_tokens(t, n, size);
+    const int64_t size = round_up(n, kSub), next_size = round_up(next, kSub), pieces = 2 * size / kSub, share = (next_size + pieces - 1) / pieces;
+    prefetch_tokens(t + n, next, 0, share);
+    load_beta(t, n, size);
     if (h.a.per_channel()) {
       std::fill_n(w.prefix, size, 1.0f);
-      channel_gates(t, n, size), channel_products(size);
+      channel_kept(size), channel_products(size);
     } else {
       head_gates(t, n, size), head_products(size);
     }
-    product(2 * size, cols, rows, w.kq_t, kPairStride, w.state, w.sv, nullptr, w.seen, w.sv);
-    for (int64_t i = 0; i < n; i++) {
-      const float *v = h.v(t + i), *seen = w.seen + pair_row(i) * w.sv;
-      padded(cols, V_, [&](int64_t c, int64_t m) { store(w.delta + i * w.sv + c, (load(v + c, m) - load(seen + c) * w.prefix[i]) * w.beta[i]); });
+    for (int64_t i = 0; i < size; i++)
+      for (int64_t c = 0; c < cols; c += kN) store(w.delta + i * w.sv + c, load(w.v + i * w.sv + c) * w.beta[i]);
+    for (int64_t i = 0, loaded = 0; i < 2 * size; i += kSub, loaded += share) {
+      load_tokens(t + n, next, loaded, std::min(loaded + share, next_size));
+      prefetch_tokens(t + n, next, loaded + share, loaded + 2 * share);
+      product(kSub, cols, rows, w.kq_t + i, kPairStride, w.state, w.sv, nullptr, w.seen + i * w.sv, w.sv);
     }
-    for (int64_t i = n; i < size; i++) std::memset(w.delta + i * w.sv, 0, size_t(cols) * sizeof(float));
+    prefetch_outputs(t, n, 0);
+    for (int64_t i = 0; i < size; i++) {
+      const V factor = splat(-w.beta[i] * w.prefix[i]);
+      const float* seen = w.seen + pair_row(i) * w.sv;
+      float* delta = w.delta + i * w.sv;
+      for (int64_t c = 0; c < cols; c += kN) store(delta + c, fma(factor, load(seen + c), load(delta + c)));
+    }
     for (int64_t i = 0; i < size; i += kSub) {
+      prefetch_outputs(t, n, i + kSub);
       if (i > 0) product(kSub, cols, i, w.ab + 2 * i, kPairStride, w.delta, w.sv, kOnes, w.delta + i * w.sv, w.sv);
       solve(i);
       product(kSub, cols, i + kSub, w.ab + 2 * i + kSub, kPairStride, w.delta, w.sv, w.prefix + i, w.seen + (2 * i + kSub) * w.sv, w.sv);
-    }
-    for (int64_t i = 0; i < n; i++) {
-      float *y = h.y(t + i), *out = w.seen + (pair_row(i) + kSub) * w.sv;
-      map(V_, [&](int64_t c, int64_t m) { store(y + c, load(out + c), m); });
+      for (int64_t r = i; r < std::min(i + kSub, n); r++) {
+        float *y = h.y(t + r), *out = w.seen + (pair_row(r) + kSub) * w.sv;
+        map(V_, [&](int64_t c, int64_t m) { store(y + c, load(out + c), m); });
+      }
     }
     product(rows, cols, size, w.kept, w.sk, w.delta, w.sv, w.total, w.state, w.sv);
   }
@@ -212,12 +247,16 @@ struct Chunks {
 
   void run() const {
     const StateCache& s = h.a.state;
-    const int64_t begin = s.begin(h.row), end = begin + s.tokens(h.row), first = s.first_token(h.row);
+    const int64_t begin = s.begin(h.row), end = begin + s.tokens(h.row), first = s.first_token(h.row) - begin;
+    auto length = [&](int64_t p) { return p < end ? std::min(kChunk, s.next_kept(h.row, p) - p) : 0; };
     load_state(h.part(s.in(h.row)));
+    int64_t n = length(begin);
+    load_tokens(first + begin, n, 0, round_up(n, kSub));
     for (int64_t p = begin; p < end;) {
-      const int64_t kept = s.next_kept(h.row, p);
-      for (int64_t n; p < kept; p += n) n = std::min(kChunk, kept - p), chunk(first + p - begin, n);
-      if (float* out = h.part(s.out(h.row, kept))) save_state(out);
+      const int64_t next = length(p + n);
+      chunk(first + p, n, next);
+      p += n, n = next;
+      if (float* out = h.part(s.out(h.row, p))) save_state(out);
     }
   }
 };

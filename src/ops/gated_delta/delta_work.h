@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kChunk = 64;  // tokens that are computed at once
 constexpr int64_t kSub = 16;    // tokens of a sub-block; sizes of matrices are multiples of it
-// Rows of at most so many tokens go token by token: a chunk costs as much as a full one of kSub tokens.
-constexpr int64_t kMaxSteps = 4;
+// Rows of at most so many tokens go token by token: a chunk costs as much as one of kSub tokens, which is that of 7 to 8 steps.
+constexpr int64_t kMaxSteps = 7;
 
 // Rows lie a line further apart than they need, so that a column does not fall into few sets of a cache.
 constexpr int64_t row_stride(int64_t n) { return round_up(n, kSub) + kSub; }
@@ -33,6 +33,7 @@ struct DeltaWork {
   float* kq;       // [2 kChunk][sk] rows in the order of pair_row
   float* kq_t;     // [K][kPairStride] the same, transposed and decayed
   float* ab;       // [kChunk (j)][kPairStride (i)] what token j adds to keys and to queries of later tokens i
+  float* v;        // [kChunk][sv]
   float* seen;     // [2 kChunk][sv] what keys and queries see of the state; the latter then become the outputs
   float* delta;    // [kChunk][sv]
   float* kept;     // [kChunk][sk] keys as they are added to the next state
@@ -59,7 +60,7 @@ struct DeltaWork {
     int64_t used = 0;
     auto take = [&](float*& p, int64_t n) { p = memory ? memory + used : nullptr, used += round_up(n, kSub); };
     take(state, rows * sv), take(kq, 2 * kChunk * sk), take(kq_t, rows * kPairStride), take(ab, kChunk * kPairStride);
-    take(seen, 2 * kChunk * sv), take(delta, kChunk * sv), take(kept, kChunk * sk), take(decay, kChunk * sk);
+    take(seen, 2 * kChunk * sv), take(v, kChunk * sv), take(delta, kChunk * sv), take(kept, kChunk * sk), take(decay, kChunk * sk);
     take(later_t, rows * kChunkStride), take(block, kSub * sk), take(total, sk), take(part, sk), take(block_total, sk);
     for (float** p : {&beta, &gate, &prefix}) take(*p, kChunk);
     for (float** p : {&q, &k, &qd, &kd}) take(*p, sk);
