@@ -1,6 +1,6 @@
-// Matrix products and expert mixtures of the shapes that decide the speed of Qwen3-0.6B and Gemma 4, beside the roofs
-// of this machine, probed before and after each figure.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32]
-// [SHAPE ...]
+// Matrix products and expert mixtures of the shapes that decide the speed of models, beside the roofs of this machine,
+// probed before and after each figure.   ops_bench [--threads N] [--isa NAME] [--repeats N] [--f32] [--one]
+// [--type bf16|f16|f32|f8|mxfp4] [SHAPE ...]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -37,13 +37,27 @@ constexpr Shape kShapes[] = {{"qwen3-0.6b qkv", 4096, 1024},
                              {"e2b wide gate_up", 24576, 1536},
                              {"e2b wide down", 1536, 12288},
                              {"e2b per layer", 256, 1536},
-                             {"e2b vocab", 262144, 1536}};
+                             {"e2b vocab", 262144, 1536},
+                             {"gpt-oss gate_up", 5760, 2880},
+                             {"gpt-oss down", 2880, 2880}};
+struct ExpertShape {
+  const char* name;
+  int64_t E, choices, H, I;  // as many experts as the weights' buffer holds in bfloat16
+  Act act;
+  float limit;
+  bool biased;
+};
+constexpr ExpertShape kExperts[] = {{"26b-a4b experts", 96, 8, 2816, 704, Act::kGeluTanh, 0, false},
+                                    {"gpt-oss experts", 24, 4, 2880, 2880, Act::kClampedSwiglu, 7, true},
+                                    {"v2-lite experts", 64, 6, 2048, 1408, Act::kSilu, 0, false}};
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
 
 struct Options {
   int threads = 2, repeats = 5;
   Isa isa = best_isa();
   bool f32 = false;  // activations stay float32
+  bool one = false;  // every token chooses the first expert
+  DType type = DType::kBF16;
   std::vector<std::string> shapes;
 };
 
@@ -61,12 +75,13 @@ double median(std::vector<double> v) {
 // Weights come from a buffer far larger than the caches, each call another part of it.
 class Weights {
  public:
-  explicit Weights(CpuDevice& d) : memory_(d, kBytes) {
+  Weights(CpuDevice& d, DType type) : memory_(d, kBytes) {
     CHECK(bool(memory_), kBytes);
     auto* p = static_cast<uint16_t*>(memory_.data());
     uint32_t r = 1;
     for (size_t i = 0; i < kBytes / 2; i++)
       r = r * 1664525u + 1013904223u, p[i] = uint16_t(0x3c00u | (r >> 24) | (r & 0x8000u));  // about +-0.01
+    if (type == DType::kMxfp4) std::memset(p, 0x77, kBytes);  // whatever is a scale is no extreme one
   }
   void* next(size_t bytes) {
     if (used_ + bytes > kBytes) used_ = 0;
@@ -109,7 +124,7 @@ void measure(Roof& roof, const std::string& name, int64_t rows, double bytes, do
 }
 
 void measure_matmul(CpuDevice& d, Roof& roof, Weights& weights, const Shape& s, int64_t M, const Options& o) {
-  MatMul a{shape({M, s.K}), packed_shape({s.N, s.K}, DType::kBF16), {}, shape({M, s.N}), !o.f32};
+  MatMul a{shape({M, s.K}), packed_shape({s.N, s.K}, o.type), {}, shape({M, s.N}), !o.f32};
   Buffer x(d, a.x.bytes()), y(d, a.y.bytes());
   a.x.data = x.data(), a.y.data = y.data();
   fill(a.x);
@@ -119,38 +134,54 @@ void measure_matmul(CpuDevice& d, Roof& roof, Weights& weights, const Shape& s, 
           [&] { a.w.data = weights.next(bytes), k.run(a, d); });
 }
 
-// Gemma 4 26B-A4B; each call chooses other experts.
-void measure_experts(CpuDevice& d, Roof& roof, Weights& weights, int64_t T, const Options& o) {
-  constexpr int64_t kE = 96, kChoices = 8, kH = 2816, kI = 704;  // of 128 experts, what fits the buffer
-  MoeExperts a{shape({T, kH}),
-               shape({T, kChoices}, DType::kI32),
-               shape({T, kChoices}),
-               packed_shape({kE, 2 * kI, kH}, DType::kBF16),
-               packed_shape({kE, kH, kI}, DType::kBF16),
-               shape({T, kH}),
-               Act::kGeluTanh,
-               !o.f32};
+// Each call chooses other experts.
+void measure_experts(CpuDevice& d, Roof& roof, Weights& weights, const ExpertShape& s, int64_t T, const Options& o) {
+  MoeExperts a{shape({T, s.H}),
+               shape({T, s.choices}, DType::kI32),
+               shape({T, s.choices}),
+               packed_shape({s.E, 2 * s.I, s.H}, o.type),
+               packed_shape({s.E, s.H, s.I}, o.type),
+               shape({T, s.H}),
+               s.act,
+               !o.f32,
+               s.limit};
   Buffer x(d, a.x.bytes()), y(d, a.y.bytes()), ids(d, a.ids.bytes()), w(d, a.weights.bytes());
   a.x.data = x.data(), a.y.data = y.data(), a.ids.data = ids.data(), a.weights.data = w.data();
   a.gate_up.data = weights.next(a.gate_up.bytes()), a.down.data = weights.next(a.down.bytes());
+  Buffer biases(d, size_t(s.E * (2 * s.I + s.H)) * sizeof(float));
+  if (s.biased) {
+    a.gate_up_bias = make_tensor(biases.data(), DType::kF32, {s.E, 2 * s.I});
+    a.down_bias = make_tensor(a.gate_up_bias.as() + a.gate_up_bias.numel(), DType::kF32, {s.E, s.H});
+    fill(a.gate_up_bias), fill(a.down_bias);
+  }
   fill(a.x), fill(a.weights);
   std::mt19937 rng(1);
-  std::vector<int32_t> order(kE);
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int32_t> order(static_cast<size_t>(s.E));
   std::set<int32_t> chosen;
   double read = 0;
   auto choose = [&] {
     chosen.clear();
     for (int64_t t = 0; t < T; t++) {
-      std::shuffle(order.begin(), order.end(), rng);
-      std::copy_n(order.begin(), kChoices, a.ids.as<int32_t>() + t * kChoices);
-      chosen.insert(order.begin(), order.begin() + kChoices);
+      std::iota(order.begin(), order.end(), 0);
+      std::shuffle(order.begin() + o.one, order.end(), rng);
+      std::copy_n(order.begin(), s.choices, a.ids.as<int32_t>() + t * s.choices);
+      chosen.insert(order.begin(), order.begin() + s.choices);
     }
   };
   for (int i = 0; i < 100; i++) choose(), read += double(chosen.size()) / 100;
   const Kernel<MoeExperts>& k = select_kernel(a, d);
-  measure(roof, "26b-a4b experts", T, read * 3 * kH * kI * 2, 6.0 * double(T * kChoices) * kH * kI, o,
-          [&] { choose(), k.run(a, d); });
+  measure(roof, s.name, T, read * double(a.gate_up.bytes() + a.down.bytes()) / double(s.E),
+          6.0 * double(T * s.choices * s.H * s.I), o, [&] { choose(), k.run(a, d); });
+}
+
+DType parse_type(const std::string& s) {
+  for (auto [name, type] : {std::pair{"bf16", DType::kBF16},
+                            {"f16", DType::kF16},
+                            {"f32", DType::kF32},
+                            {"f8", DType::kF8E4M3},
+                            {"mxfp4", DType::kMxfp4}})
+    if (s == name) return type;
+  std::fprintf(stderr, "unknown or missing type: use bf16, f16, f32, f8 or mxfp4\n"), std::exit(2);
 }
 
 Options parse(int argc, char** argv) {
@@ -164,6 +195,10 @@ Options parse(int argc, char** argv) {
       o.repeats = std::max(1, std::atoi(value()));
     else if (s == "--f32")
       o.f32 = true;
+    else if (s == "--one")
+      o.one = true;
+    else if (s == "--type")
+      o.type = parse_type(value());
     else if (s == "--isa") {
       const auto isa = parse_isa(value());
       if (!isa.ok()) std::fprintf(stderr, "unknown or missing instruction set\n"), std::exit(2);
@@ -181,7 +216,7 @@ int main(int argc, char** argv) {
   CpuDevice d(o.threads, o.isa);
   Roof roof(d);
   CHECK(bool(roof));
-  Weights weights(d);
+  Weights weights(d, o.type);
   std::printf("%s, %d threads: read %.1f GB/s, bf16 %.1f GFLOP/s, f32 %.1f GFLOP/s\n", isa_name(o.isa), o.threads,
               roof.read_gbs(), roof.bf16_gflops(), roof.f32_gflops());
   auto wanted = [&](const std::string& name, int64_t rows) {
@@ -193,6 +228,7 @@ int main(int argc, char** argv) {
     for (int64_t M : kRows)
       if ((M <= 32 || s.N < 100000) && wanted(s.name, M))
         measure_matmul(d, roof, weights, s, M, o);  // the vocabulary: only last positions
-  for (int64_t T : kRows)
-    if (wanted("26b-a4b experts", T)) measure_experts(d, roof, weights, T, o);
+  for (const ExpertShape& s : kExperts)
+    for (int64_t T : kRows)
+      if (wanted(s.name, T)) measure_experts(d, roof, weights, s, T, o);
 }

@@ -1,8 +1,8 @@
 #pragma once
 #include "device/op.h"
 namespace xylem {
-// y = x W^T (+ bias), accumulated in float32. With round_x, x is rounded to bfloat16 first (the model runs in bfloat16);
-// otherwise it enters as it is. Products are of the stored weights: nothing else is rounded.
+// y = x W^T (+ bias), accumulated in float32. With round_x, x is rounded to bfloat16 first (the model runs in
+// bfloat16); otherwise it enters as it is. Products are of the stored weights: nothing else is rounded.
 struct MatMul {
   static constexpr const char* kName = "matmul";
   Tensor x;     // [M, K] f32, strided rows

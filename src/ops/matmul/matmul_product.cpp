@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kManyRows = 64;  // from here on several panels share a K block of x while the caches hold it,
 constexpr int64_t kWideRows =
-    96;  // and from here on 16-bit weights are widened once: before, widening in the tile costs less
+    96;  // and from here on small weights are widened once: before, widening in the tile costs less
 
 // Rows [0, rows) in the fewest tiles, as equal as can be.
 struct RowCut {
@@ -26,7 +26,8 @@ class Pass {
         rows_(rows),
         cut_(rows, m_.rows),
         width_(pack_width(p.w_type)),
-        lines_((p.x.K + width_ - 1) / width_),
+        lines_(panel_lines(p.x.K, p.w_type)),
+        panel_bytes_(size_t(panel_bytes(p.x.K, p.w_type))),
         block_lines_(kBlockK / width_),
         wide_(rows >= kWideRows && m_.widen),
         sums_(reinterpret_cast<float*>(work)),
@@ -40,32 +41,41 @@ class Pass {
         for (int64_t q = g; q < g_end; q += m_.panels) {
           const int64_t panels = std::min<int64_t>(m_.panels, g_end - q);
           const bool same_block = q + panels < g_end, same_group = same_block || b + 1 < blocks;
-          const std::byte* next = same_block   ? weights(q + panels, b)
-                                  : same_group ? weights(g, b + 1)
-                                               : weights(std::min(g_end, end - 1), 0);
+          const Place next = same_block   ? Place{q + panels, b}
+                             : same_group ? Place{g, b + 1}
+                                          : Place{std::min(g_end, end - 1), 0};
           block(q, panels, b, next, sums_ + (q - g) * kPanel * rows_);
         }
     }
   }
 
  private:
-  size_t panel_bytes() const { return size_t(lines_) * 64; }
   const std::byte* weights(int64_t panel, int64_t block) const {
-    return static_cast<const std::byte*>(p_.w) + size_t(panel) * panel_bytes() + size_t(block * block_lines_) * 64;
+    return static_cast<const std::byte*>(p_.w) + size_t(panel) * panel_bytes_ + size_t(block * block_lines_) * 64;
+  }
+  const std::byte* scales(int64_t panel, int64_t block) const {
+    if (!is_quantised(p_.w_type)) return nullptr;
+    return static_cast<const std::byte*>(p_.w) + size_t(panel) * panel_bytes_ + size_t(lines_) * 64 +
+           size_t(block) * kBlockScaleBytes;
   }
 
+  struct Place {
+    int64_t panel, block;
+  };
+
   // All rows with one K block of a few panels. sums: [rows, panels * 16], between the K blocks.
-  void block(int64_t q, int64_t panels, int64_t b, const std::byte* next, float* sums) const {
+  void block(int64_t q, int64_t panels, int64_t b, Place next, float* sums) const {
     const bool last = b + 1 == p_.x.blocks();
     const int64_t n = q * kPanel, lines = std::min(block_lines_, lines_ - b * block_lines_);
     TileArgs a;
-    a.w = weights(q, b), a.w_stride = panel_bytes(), a.steps = lines;
+    a.w = weights(q, b), a.w_stride = panel_bytes_, a.steps = lines;
+    a.scales = scales(q, b), a.scale_stride = panel_bytes_;
     if (wide_) {
       for (int64_t i = 0; i < panels; i++) m_.widen(weights(q + i, b), lines, widened_ + i * kBlockK * kPanel);
       a.w = reinterpret_cast<const std::byte*>(widened_), a.w_stride = size_t(kBlockK * kPanel) * sizeof(float),
       a.steps = lines * width_;
     }
-    a.next_stride = panel_bytes();
+    a.next_stride = panel_bytes_;
     a.cols = last ? std::min(panels * kPanel, p_.N - n) : panels * kPanel;
     a.bias = last && p_.bias ? p_.bias + n : nullptr;
     a.c_in_stride = panels * kPanel, a.c_out_stride = last ? p_.y_stride : panels * kPanel;
@@ -75,8 +85,8 @@ class Pass {
         (panels + cut_.tiles - 1) / cut_.tiles;  // the first tiles ask for the next weights, in equal parts
     for (int64_t i = 0; i < cut_.tiles; i++) {
       const int64_t r = cut_.begin(i);
-      a.next = next + size_t(i * share) * panel_bytes(),
       a.next_panels = int(std::clamp<int64_t>(panels - i * share, 0, share));
+      a.next = weights(next.panel + i * share, next.block), a.next_scales = scales(next.panel + i * share, next.block);
       a.x = p_.x.at(b, first_row_ + r);
       a.c_in = b ? sums + r * a.c_in_stride : nullptr;
       a.c_out = out + r * a.c_out_stride;
@@ -88,7 +98,9 @@ class Pass {
   const Micro& m_;
   int64_t first_row_, rows_;
   RowCut cut_;
-  int64_t width_, lines_, block_lines_;
+  int64_t width_, lines_;
+  size_t panel_bytes_;
+  int64_t block_lines_;
   bool wide_;
   float *sums_, *widened_;
 };
@@ -102,10 +114,9 @@ void PackedX::pack(const Micro& m, const float* x, int64_t block, int64_t row) c
 void product(const Product& p, int64_t begin, int64_t end, std::byte* work) {
   if (begin >= end) return;
   if (p.rows == 1) {
-    const size_t panel_bytes = size_t(packed_numel(kPanel, p.x.K, p.w_type)) * dtype_bytes(p.w_type);
     const int64_t n = begin * kPanel;
     p.micro->row({p.x.at(0, p.first_row), p.x.rows * kBlockK,
-                  static_cast<const std::byte*>(p.w) + size_t(begin) * panel_bytes, p.x.K, p.y + n,
+                  static_cast<const std::byte*>(p.w) + size_t(begin * panel_bytes(p.x.K, p.w_type)), p.x.K, p.y + n,
                   std::min(end * kPanel, p.N) - n, p.bias ? p.bias + n : nullptr});
     return;
   }

@@ -43,10 +43,10 @@ constexpr size_t kProductBytes = kSumsBytes + size_t(kMaxTilePanels * kBlockK * 
 int product_threads(int available, double weight_bytes, double mults);
 
 inline const Micro& table_micro(const MicroTable& t, DType w, bool round_x) {
-  return *t.at[w == DType::kBF16 ? 0 : w == DType::kF16 ? 1 : 2][round_x];
+  const Micro* m = t.at[size_t(w)][round_x];
+  CHECK(m != nullptr, dtype_name(w));
+  return *m;
 }
 void run_matmul(const MatMul& a, Device& d, const Micro& micro);
-template <Isa kIsa>
-bool plain_weights(const MatMul& a, const Device& d) { return cpu_isa(d) >= kIsa && !is_quantised(a.w.dtype); }
 
 }  // namespace xylem

@@ -29,13 +29,14 @@ void each_kernel(const A& a, F&& f) {
 }
 
 TEST(RowsAlone, MatMulIsBitIdentical) {
-  constexpr int64_t kM = 133, kN = 56, kK = 1230;  // 16-bit: two groups of K blocks, one block, and a rest
-  for (DType type : {DType::kBF16, DType::kF16, DType::kF32})
+  constexpr int64_t kM = 133, kN = 56;
+  for (DType type : {DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3, DType::kMxfp4})
     for (bool round : {false, true}) {
+      const int64_t K = type == DType::kMxfp4 ? 1248 : 1230;  // 16-bit: two groups of K blocks, one block, and a rest
       CpuDevice host;
       CaseMemory memory(host);
       const MatMul all = OpSpec<MatMul>::materialise(
-          {"", {shape({kM, kK}), packed_shape({kN, kK}, type), shape({kN}), shape({kM, kN}), round}, {}}, memory, 7);
+          {"", {shape({kM, K}), packed_shape({kN, K}, type), shape({kN}), shape({kM, kN}), round}, {}}, memory, 7);
       each_kernel(all, [&](CpuDevice& many, CpuDevice& one, const Kernel<MatMul>& k) {
         k.run(all, many);
         std::vector<float> y(kM * kN);
@@ -53,37 +54,43 @@ TEST(RowsAlone, MatMulIsBitIdentical) {
 }
 
 TEST(RowsAlone, ExpertsAreBitIdentical) {
-  constexpr int64_t kT = 50, kE = 6, kChoices = 2, kH = 300, kI = 72;
-  for (bool round : {false, true}) {
-    CpuDevice host;
-    CaseMemory memory(host);
-    MoeExperts all{shape({kT, kH}),
-                   shape({kT, kChoices}, DType::kI32),
-                   shape({kT, kChoices}),
-                   packed_shape({kE, 2 * kI, kH}, DType::kBF16),
-                   packed_shape({kE, kH, kI}, DType::kBF16),
-                   shape({kT, kH}),
-                   Act::kSilu,
-                   round};
-    all = OpSpec<MoeExperts>::materialise(
-        {"", all,
-         [](MoeExperts& a) {
-           for (int64_t t = 0; t < kT; t++)
-             a.ids.as<int32_t>()[2 * t] = t % 5 ? 0 : 3, a.ids.as<int32_t>()[2 * t + 1] = int32_t(4 + t % 2);
-         }},
-        memory, 7);
-    each_kernel(all, [&](CpuDevice& many, CpuDevice& one, const Kernel<MoeExperts>& k) {
-      k.run(all, many);
-      std::vector<float> y(kH);
-      for (int64_t t = 0; t < kT; t += 7) {
-        MoeExperts part = all;
-        part.x = rows_of(all.x, t, 1), part.ids = rows_of(all.ids, t, 1), part.weights = rows_of(all.weights, t, 1);
-        part.y = make_tensor(y.data(), DType::kF32, {1, kH});
-        k.run(part, t % 2 ? many : one);
-        ASSERT_EQ(std::memcmp(y.data(), all.y.row(t), size_t(kH) * sizeof(float)), 0) << k.name << " token " << t;
-      }
-    });
-  }
+  constexpr int64_t kT = 50, kE = 6, kChoices = 2;
+  for (DType type : {DType::kBF16, DType::kF8E4M3, DType::kMxfp4})
+    for (bool round : {false, true}) {
+      const int64_t H = type == DType::kMxfp4 ? 352 : 300, I = type == DType::kMxfp4 ? 96 : 72;
+      CpuDevice host;
+      CaseMemory memory(host);
+      MoeExperts all{shape({kT, H}),
+                     shape({kT, kChoices}, DType::kI32),
+                     shape({kT, kChoices}),
+                     packed_shape({kE, 2 * I, H}, type),
+                     packed_shape({kE, H, I}, type),
+                     shape({kT, H}),
+                     Act::kClampedSwiglu,
+                     round,
+                     1.5f,
+                     shape({kE, 2 * I}),
+                     shape({kE, H})};
+      all = OpSpec<MoeExperts>::materialise(
+          {"", all,
+           [](MoeExperts& a) {
+             for (int64_t t = 0; t < kT; t++)
+               a.ids.as<int32_t>()[2 * t] = t % 5 ? 0 : 3, a.ids.as<int32_t>()[2 * t + 1] = int32_t(4 + t % 2);
+           }},
+          memory, 7);
+      each_kernel(all, [&](CpuDevice& many, CpuDevice& one, const Kernel<MoeExperts>& k) {
+        k.run(all, many);
+        std::vector<float> y(H);
+        for (int64_t t = 0; t < kT; t += 7) {
+          MoeExperts part = all;
+          part.x = rows_of(all.x, t, 1), part.ids = rows_of(all.ids, t, 1), part.weights = rows_of(all.weights, t, 1);
+          part.y = make_tensor(y.data(), DType::kF32, {1, H});
+          k.run(part, t % 2 ? many : one);
+          ASSERT_EQ(std::memcmp(y.data(), all.y.row(t), size_t(H) * sizeof(float)), 0)
+              << k.name << ' ' << dtype_name(type) << " token " << t;
+        }
+      });
+    }
 }
 
 }  // namespace

@@ -75,10 +75,10 @@ void sort_by_expert(const MoeExperts& a, const Plan& p) {
 
 // One matrix of every expert that has rows: items of some panels, taken from the pool's counter from `first` on.
 // Returns where the next phase's items start: every thread takes exactly one item too many.
-int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, const Tensor& w, float* y,
-                        int64_t y_stride, int64_t first) {
+int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, const Tensor& w, const Tensor& bias,
+                        float* y, int64_t y_stride, int64_t first) {
   const int64_t N = w.dim[1], K = w.dim[2], panels = (N + kPanel - 1) / kPanel;
-  const size_t expert_bytes = size_t(packed_numel(N, K, w.dtype)) * dtype_bytes(w.dtype);
+  const auto expert_bytes = size_t(packed_bytes(N, K, w.dtype));
   // Several items a thread and expert where few experts are chosen; whole cache blocks where rows are many.
   const int64_t unit = std::clamp<int64_t>(panels / (4 * t.n_threads), p.micro->panels, 4 * p.micro->panels);
   const int64_t per_expert = (panels + unit - 1) / unit;
@@ -89,8 +89,8 @@ int64_t experts_product(const Plan& p, const CpuThread& t, const PackedX& x, con
     if (rows == 0) continue;
     for (; item < before + per_expert; item = t.pool->next_item().fetch_add(1, std::memory_order_relaxed) - first) {
       const int64_t q = (item - before) * unit;
-      product({p.micro, x, row, rows, w.as<std::byte>() + size_t(expert) * expert_bytes, w.dtype, N, nullptr,
-               y + row * y_stride, y_stride},
+      product({p.micro, x, row, rows, w.as<std::byte>() + size_t(expert) * expert_bytes, w.dtype, N,
+               bias ? bias.row(expert) : nullptr, y + row * y_stride, y_stride},
               q, std::min(q + unit, panels), p.work + kProductBytes * size_t(t.thread));
     }
     before += per_expert;
@@ -144,40 +144,39 @@ void run(const MoeExperts& a, Device& d, const Micro& micro, const ActPiece* act
   if (p.T == 0) return;
   p.micro = &micro, p.act = act[size_t(a.act)];
   p.x = {nullptr, p.rows, p.H, micro.x_bytes}, p.mid = {nullptr, p.rows, p.I, micro.x_bytes};
-  const double chosen = double(std::min(p.rows, p.E)), weights = 3.0 * double(p.H) * double(p.I);
-  p.n_threads = product_threads(dev.pool().size(), chosen * weights * double(dtype_bytes(a.down.dtype)),
-                                double(p.rows) * weights);
+  CHECK(a.gate_up.dtype == a.down.dtype, dtype_name(a.gate_up.dtype), dtype_name(a.down.dtype));
+  const double chosen = double(std::min(p.rows, p.E)) / double(p.E);
+  p.n_threads = product_threads(dev.pool().size(), chosen * double(a.gate_up.bytes() + a.down.bytes()),
+                                3.0 * double(p.rows) * double(p.H) * double(p.I));
   p.cut(static_cast<std::byte*>(dev.scratch(p.cut(nullptr))));
   sort_by_expert(a, p);
   dev.pool().run(p.n_threads, [&](CpuThread t) {
     pack_tokens(a, p, t);
     t.barrier();
-    const int64_t next = experts_product(p, t, p.x, a.gate_up, p.gate_up, 2 * p.I, 0);
+    const int64_t next = experts_product(p, t, p.x, a.gate_up, a.gate_up_bias, p.gate_up, 2 * p.I, 0);
     t.barrier();
     pack_middle(a, p, t);
     t.barrier();
-    experts_product(p, t, p.mid, a.down, p.out, p.H, next);
+    experts_product(p, t, p.mid, a.down, a.down_bias, p.out, p.H, next);
     t.barrier();
     sum_experts(a, p, t);
   });
 }
 
-template <Isa kIsa>
-bool plain(const MoeExperts& a, const Device& d) { return cpu_isa(d) >= kIsa && !is_quantised(a.down.dtype) && !a.down_bias && !a.gate_up_bias; }
-const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, plain<Isa::kScalar>, [](const MoeExperts& a, Device& d) {
+const Kernel<MoeExperts> portable_kernel(Dev::kCpu, "portable", 10, nullptr, [](const MoeExperts& a, Device& d) {
   run(a, d, table_micro(portable_micros(), a.down.dtype, a.round_x), portable::kPieces);
 });
 #if defined(__x86_64__)
 bool supports_bf16(const MoeExperts& a, const Device& d) {
-  return plain<Isa::kAvx512Bf16>(a, d) && a.round_x && a.down.dtype == DType::kBF16;
+  return cpu_isa(d) >= Isa::kAvx512Bf16 && a.round_x && a.down.dtype == DType::kBF16;
 }
-const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, plain<Isa::kAvx2>,
-                                     [](const MoeExperts& a, Device& d) {
-                                       run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), avx2::kPieces);
-                                     });
-const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, plain<Isa::kAvx512>,
+const Kernel<MoeExperts> avx2_kernel(Dev::kCpu, "avx2", 20, has_isa<Isa::kAvx2>, [](const MoeExperts& a, Device& d) {
+  run(a, d, table_micro(avx2_micros(), a.down.dtype, a.round_x), avx2::kPieces);
+});
+const Kernel<MoeExperts> avx512_kernel(Dev::kCpu, "avx512", 30, has_isa<Isa::kAvx512>,
                                        [](const MoeExperts& a, Device& d) {
-                                         run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x), avx512::kPieces);
+                                         run(a, d, table_micro(avx512_micros(), a.down.dtype, a.round_x),
+                                             avx512::kPieces);
                                        });
 const Kernel<MoeExperts> avx512_bf16_kernel(Dev::kCpu, "avx512_bf16", bf16_dots_priority(), supports_bf16,
                                             [](const MoeExperts& a, Device& d) {

@@ -1,9 +1,10 @@
+#include "ops/moe/moe.h"
+
 #include <cmath>
 #include <vector>
 
 #include "device/op_spec.h"
 #include "ops/act_mul/act.ref.h"
-#include "ops/moe/moe.h"
 namespace xylem {
 namespace {
 void reference(const MoeExperts& a) {
@@ -34,21 +35,27 @@ void reference(const MoeExperts& a) {
 }
 CaseList<MoeExperts> cases() {
   CaseList<MoeExperts> list;
-  struct S { int64_t t, e, k, h, i; bool one; };
+  struct S {
+    int64_t t, e, k, h, i;
+    bool one;
+  };
   for (DType w : {DType::kBF16, DType::kF32, DType::kF16, DType::kF8E4M3, DType::kMxfp4})
     for (bool round : {false, true})
-      for (S s : {S{1, 8, 2, 64, 48, false}, S{5, 8, 2, 96, 40, false}, S{40, 4, 2, 64, 32, false}, S{33, 16, 4, 70, 24, true}, S{1, 1, 1, 1, 1, false},
-                  S{1, 4, 4, 288, 320, false}, S{70, 4, 2, 320, 96, true}}) {
+      for (S s : {S{1, 8, 2, 64, 48, false}, S{5, 8, 2, 96, 40, false}, S{40, 4, 2, 64, 32, false},
+                  S{33, 16, 4, 70, 24, true}, S{1, 1, 1, 1, 1, false}, S{1, 4, 4, 288, 320, false},
+                  S{70, 4, 2, 320, 96, true}}) {
         if (w == DType::kMxfp4 && (s.h % kMxfp4Group || s.i % kMxfp4Group)) continue;
-        list.push_back({std::string(dtype_name(w)) + (round ? " bf16-x " : " f32-x ") + std::to_string(s.t) + " tokens, " + std::to_string(s.e) + " experts" +
-                            (s.one ? ", one has most" : ""),
-                        {shape({s.t, s.h}), shape({s.t, s.k}, DType::kI32), shape({s.t, s.k}), packed_shape({s.e, 2 * s.i, s.h}, w),
-                         packed_shape({s.e, s.h, s.i}, w), shape({s.t, s.h}), round ? Act::kSilu : Act::kGeluTanh, round},
+        list.push_back({std::string(dtype_name(w)) + (round ? " bf16-x " : " f32-x ") + std::to_string(s.t) +
+                            " tokens, " + std::to_string(s.e) + " experts" + (s.one ? ", one has most" : ""),
+                        {shape({s.t, s.h}), shape({s.t, s.k}, DType::kI32), shape({s.t, s.k}),
+                         packed_shape({s.e, 2 * s.i, s.h}, w), packed_shape({s.e, s.h, s.i}, w), shape({s.t, s.h}),
+                         round ? Act::kSilu : Act::kGeluTanh, round},
                         [s](MoeExperts& a) {
                           std::mt19937 rng(3);
                           for (int64_t t = 0; t < s.t; t++)
                             for (int64_t i = 0; i < s.k; i++)  // distinct within a token
-                              a.ids.as<int32_t>()[t * s.k + i] = int32_t(s.one && i == 0 ? 0 : (int64_t(rng()) % (s.e / s.k) * s.k + i) % s.e);
+                              a.ids.as<int32_t>()[t * s.k + i] =
+                                  int32_t(s.one && i == 0 ? 0 : (int64_t(rng()) % (s.e / s.k) * s.k + i) % s.e);
                         },
                         round ? 1e-6 : 0});  // the rounding of the middle may fall the other way
         if (s.h < 64) continue;
