@@ -8,10 +8,10 @@
 namespace xylem {
 namespace {
 
-// A count under one of two names, in the config or in its text part; 0 when it is not there.
-int64_t count_of(const nlohmann::json& config, const char* a, const char* b) {
+// A count under one of some names, in the config or in its text part; 0 when it is not there.
+int64_t count_of(const nlohmann::json& config, std::initializer_list<const char*> names) {
   const nlohmann::json& text = config.contains("text_config") ? config["text_config"] : config;
-  for (const char* key : {a, b})
+  for (const char* key : names)
     if (text.is_object() && text.contains(key) && text[key].is_number_integer()) return text[key];
   return 0;
 }
@@ -26,20 +26,14 @@ double numbers(const Param& p) {
 
 double ModelSummary::step_bytes(int tokens) const {
   const double chosen = experts > 0 ? 1 - std::pow(1 - double(experts_per_token) / double(experts), tokens) : 1;
-  double bytes = 0;
-  for (const Param& p : params) {
-    if (p.kind == Param::Kind::kVector || p.kind == Param::Kind::kConstant) bytes += numbers(p) * 4;
-    if (p.kind == Param::Kind::kMatrix) bytes += numbers(p) * 2;
-    if (p.kind == Param::Kind::kExperts) bytes += numbers(p) * 2 * chosen;
-  }
-  return bytes;
+  return double(checkpoint.step_bytes) + double(checkpoint.expert_bytes) * chosen;
 }
 
 double ModelSummary::prompt_flops_per_token() const {
   double flops = 0;
   for (const Param& p : params) {
     if (p.logits_only) continue;
-    if (p.kind == Param::Kind::kMatrix) flops += 2 * numbers(p);
+    if (p.kind == Param::Kind::kMatrix || (p.kind == Param::Kind::kHeads && !p.head.transposed)) flops += 2 * numbers(p);
     if (p.kind == Param::Kind::kExperts && experts > 0) flops += 2 * numbers(p) * double(experts_per_token) / double(experts);
   }
   return flops;
@@ -62,8 +56,8 @@ Result<ModelSummary> summarize_model(const std::string& folder, size_t kv_elemen
   TRY(s.model, make_model(config, {.kv_dtype = kv_element_bytes == 4 ? DType::kF32 : DType::kBF16}));
   s.architecture = config.has("architectures") ? config.texts("architectures").at(0) : config.text_or("model_type", "");
   s.params = s.model->params();
-  s.experts = count_of(json, "num_experts", "num_local_experts");
-  s.experts_per_token = count_of(json, "top_k_experts", "num_experts_per_tok");
+  s.experts = count_of(json, {"num_experts", "num_local_experts", "n_routed_experts"});
+  s.experts_per_token = count_of(json, {"top_k_experts", "num_experts_per_tok", "num_experts_per_token"});
   TRY(s.checkpoint, summarize_checkpoint(folder, *s.model, 0));
   return s;
 }

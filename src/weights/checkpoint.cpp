@@ -114,6 +114,10 @@ void take_plan(CheckpointSummary& s, const WeightPlan& plan) {
   s.parameters = plan.parameters;
   s.weight_bytes = plan.slab_bytes;
   s.mapped_bytes = plan.mapped_bytes;
+  for (const Placement& p : plan.placements) {
+    if (p.alias || p.param->kind == Param::Kind::kTable || p.param->head.transposed) continue;
+    (p.param->kind == Param::Kind::kExperts ? s.expert_bytes : s.step_bytes) += int64_t(p.tensor.bytes());
+  }
 }
 
 }  // namespace

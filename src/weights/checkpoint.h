@@ -26,6 +26,8 @@ struct CheckpointSummary {
   int64_t parameters = 0;                   // that the model uses
   int64_t weight_bytes = 0;                 // resident once loaded
   int64_t mapped_bytes = 0;                 // stay in the files, read when needed
+  int64_t step_bytes = 0;                   // of what every step reads: all but tables, second copies and experts
+  int64_t expert_bytes = 0;                 // of all experts
 
   struct Cache {
     CacheGroup group;

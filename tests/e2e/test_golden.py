@@ -5,6 +5,7 @@ import unittest
 from harness import Server, in_parallel, text_cases
 
 MODELS = ("demo", "gemma4-e", "gemma4-moe")
+FAMILIES = ("qwen3.5", "qwen3.5-moe", "gpt-oss", "gpt-oss-mxfp4", "deepseek-v3", "deepseek-v2-lite", "kimi-linear")  # one way each
 TOLERANCE = 0.01  # of log-probabilities
 
 
@@ -50,12 +51,14 @@ class Golden(Checks, unittest.TestCase):
 
 
 def add(name, model, *options):
-    setattr(Golden, f"test_{model.replace('-', '_')}_{name}", lambda self: self.check_all(model, *options))
+    setattr(Golden, f"test_{model.replace('-', '_').replace('.', '_')}_{name}", lambda self: self.check_all(model, *options))
 
 
 for m in MODELS:
     add("chunk_2048_page_16_depth_1", m, "--chunked-prefill-size", 2048, "--page-size", 16, "--pipeline-depth", 1)
     add("chunk_64_page_64_depth_2", m, "--chunked-prefill-size", 64, "--page-size", 64, "--pipeline-depth", 2)
+for m in FAMILIES:
+    add("chunk_64_page_32_depth_2", m, "--chunked-prefill-size", 64, "--page-size", 32, "--pipeline-depth", 2)
 add("chunk_16_page_16_depth_2", "demo", "--chunked-prefill-size", 16, "--page-size", 16, "--pipeline-depth", 2)
 add("chunk_16_page_64_depth_1", "gemma4-moe", "--chunked-prefill-size", 16, "--page-size", 64, "--pipeline-depth", 1)
 
