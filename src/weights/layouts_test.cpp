@@ -123,6 +123,45 @@ TEST_F(Layouts, ExpertsWithTheInputFirst) {
                "tensor x has the shape [3, 16, 50], config.json asks for [3, 50, 16]");
 }
 
+// One model reads experts saved fused or one by one; the second kind in two spellings.
+TEST_F(Layouts, ExpertsFusedOrOneByOne) {
+  const auto declare = [&](ParamList& p) {
+    p.also("mlp.", "moe.");
+    p.experts("mlp.experts.gate_up_proj", a_, 2, 6, 4, {{"mlp.experts.{e}.w1.weight", 3}, {"mlp.experts.{e}.w3.weight", 3}});
+    p.experts("mlp.experts.down_proj", b_, 2, 4, 3, {{"mlp.experts.{e}.w2.weight", 4}});
+  };
+  for (const std::string n : {"mlp.experts.", "moe.experts."}) {
+    write(FileBuilder().add(n + "gate_up_proj", "BF16", {2, 6, 4}, 1).add(n + "down_proj", "BF16", {2, 4, 3}, 2));
+    load_ok(declare);
+    for (int64_t e = 0; e < 2; e++) expect_rows(a_, e, 0, 6, 1, e * 6), expect_rows(b_, e, 0, 4, 2, e * 4);
+    FileBuilder single;
+    for (int e = 0; e < 2; e++) {
+      const std::string x = n + std::to_string(e) + ".w";
+      single.add(x + "1.weight", "BF16", {3, 4}, 10 + e).add(x + "3.weight", "BF16", {3, 4}, 20 + e).add(x + "2.weight", "BF16", {4, 3}, 30 + e);
+    }
+    write(single);
+    load_ok(declare);
+    for (int e = 0; e < 2; e++) expect_rows(a_, e, 0, 3, 10 + e), expect_rows(a_, e, 3, 3, 20 + e), expect_rows(b_, e, 0, 4, 30 + e);
+  }
+}
+
+TEST_F(Layouts, NamesPaddedVocabulariesAndMissingBiases) {
+  write(FileBuilder().add("model.embed_tokens.weight", "BF16", {1088, 4}, 1).add("model.gate.weight", "BF16", {8, 4}, 2));
+  FakeModel padded([&](ParamList& p) { p.table("embed_tokens.weight", a_, 1024, 4); }, {"model."});
+  EXPECT_PRED2(has, load_error(padded), "tensor model.embed_tokens.weight has the shape [1088, 4], config.json asks for [1024, 4]");
+  FakeModel bias([&](ParamList& p) { p.matrix("gate.weight", a_, 8, 4), p.floats("gate.e_score_correction_bias", b_, {8}); }, {"model."});
+  EXPECT_PRED2(has, load_error(bias), "tensor model.gate.e_score_correction_bias is missing");
+}
+
+TEST_F(Layouts, SkipsLayersThatDraft) {
+  write(FileBuilder().add("model.layers.6.w", "BF16", {2, 2}, 1).add("model.layers.61.w", "F8_E4M3", {2, 2}, 0).add("model.layers.61.w_scale_inv", "F32", {1, 1}, 0).add("mtp.fc.weight", "BF16", {2}, 1));
+  FakeModel m([&](ParamList& p) { p.matrix("layers.6.w", a_, 2, 2); }, {"model."});
+  m.unused_labels = {{"mtp.", "multi-token prediction"}, {"model.layers.61.", "multi-token prediction"}};
+  ASSERT_TRUE(load(m).ok());
+  EXPECT_PRED2(has, log_.text(), "skipped 3 tensors: multi-token prediction");
+  EXPECT_FALSE(has(log_.text(), "ignored"));
+}
+
 TEST_F(Layouts, InterleavedRowsOfExperts) {
   write(FileBuilder().add("x", "BF16", {2, 70, 9}, 1));
   load_ok([&](ParamList& p) { p.experts("x", a_, 2, 70, 9, {}).interleaved = true; });

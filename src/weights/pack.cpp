@@ -17,6 +17,23 @@ inline Words load(const std::byte* p) {
   return w;
 }
 
+using Halves = uint16_t __attribute__((vector_size(16)));
+
+inline Halves load_halves(const std::byte* p) {
+  Halves h;
+  std::memcpy(&h, p, sizeof h);
+  return h;
+}
+
+// A line of 16 pairs, from 16 numbers of one input and of the next.
+inline void zip_line(const std::byte* a, const std::byte* b, uint32_t* line) {
+  for (int i = 0; i < 2; i++) {
+    const Halves x = load_halves(a + i * 16), y = load_halves(b + i * 16);
+    const Halves lo = __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11), hi = __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
+    std::memcpy(line + i * 8, &lo, sizeof lo), std::memcpy(line + i * 8 + 4, &hi, sizeof hi);
+  }
+}
+
 // out[i][j] = rows[j][i] for 4 rows of 4 words; out rows are kPanel words apart.
 inline void transpose4(const std::byte* const* rows, int64_t word, uint32_t* out) {
   const Words a = load(rows[0] + word * 4), b = load(rows[1] + word * 4), c = load(rows[2] + word * 4), d = load(rows[3] + word * 4);
@@ -61,11 +78,19 @@ void convert_numbers(const std::byte* src, DType from, void* dst, DType to, int6
 }
 
 void deinterleave(const std::byte* src, DType type, int64_t n, void* dst) {
-  auto each = [&]<class T>(T* out) {
-    for (int64_t i = 0; i < n; i++) out[i % 2 * (n / 2) + i / 2] = read<T>(src, i);
-  };
-  if (type == DType::kF32) each(static_cast<uint32_t*>(dst));
-  else each(static_cast<uint16_t*>(dst));
+  if (type == DType::kF32) {
+    uint32_t* const out = static_cast<uint32_t*>(dst);
+    for (int64_t i = 0; i < n / 2; i++) out[i] = read<uint32_t>(src, 2 * i), out[n / 2 + i] = read<uint32_t>(src, 2 * i + 1);
+    return;
+  }
+  uint16_t* const out = static_cast<uint16_t*>(dst);
+  int64_t i = 0;
+  for (; i + 8 <= n / 2; i += 8) {
+    const Halves a = load_halves(src + i * 4), b = load_halves(src + i * 4 + 16);
+    const Halves even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14), odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    std::memcpy(out + i, &even, sizeof even), std::memcpy(out + n / 2 + i, &odd, sizeof odd);
+  }
+  for (; i < n / 2; i++) out[i] = read<uint16_t>(src, 2 * i), out[n / 2 + i] = read<uint16_t>(src, 2 * i + 1);
 }
 
 void dequantise_f8(const std::byte* codes, const float* scales, int64_t k, float* out) {
@@ -129,6 +154,7 @@ void pack_inputs(const std::byte* const* rows, int64_t k, int64_t count, int64_t
       const std::byte* a = rows[i] + first * size;
       const std::byte* b = per_word == 2 && i + 1 < count ? rows[i + 1] + first * size : nullptr;
       if (per_word == 1) std::memcpy(line, a, size_t(used) * 4);
+      else if (b && used == kPanel) zip_line(a, b, line);
       else for (int64_t r = 0; r < used; r++) line[r] = read<uint16_t>(a, r) | uint32_t(b ? read<uint16_t>(b, r) : 0) << 16;
     }
   }

@@ -44,5 +44,47 @@ TEST(Pack, WidensExactly) {
   EXPECT_TRUE(std::isinf(out[0x7c00]) && std::isnan(out[0x7e00]));
 }
 
+TEST(Pack, DeinterleavesHalves) {
+  for (const DType type : {DType::kBF16, DType::kF32}) {
+    const size_t size = dtype_bytes(type);
+    for (size_t n = 0; n <= 70; n += 2) {
+      std::vector<std::byte> source(n * size + 1), out(n * size), want(n * size);
+      for (size_t i = 0; i < source.size(); i++) source[i] = std::byte(uint8_t(i * 7 + 3));
+      for (size_t i = 0; i < n; i++) std::copy_n(source.data() + 1 + i * size, size, want.data() + (i % 2 * (n / 2) + i / 2) * size);
+      deinterleave(source.data() + 1, type, int64_t(n), out.data());
+      ASSERT_EQ(out, want) << dtype_name(type) << " " << n;
+    }
+  }
+}
+
+TEST(Pack, InputsEqualRows) {
+  for (const DType type : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const int64_t size = int64_t(dtype_bytes(type));
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{16, 8}, {5, 3}, {35, 17}, {48, 1}}) {
+      std::vector<std::byte> inputs(size_t(n * k * size + 1));
+      for (size_t i = 0; i < inputs.size(); i++) inputs[i] = std::byte(uint8_t(i * 11 + i / 256 + 1));
+      std::vector<std::byte> out(size_t(packed_bytes(n, k, type)), std::byte{0xee}), want(out.size(), std::byte{0});
+      for (int64_t first = 0; first < k; first += 6) {
+        std::vector<const std::byte*> rows;
+        for (int64_t i = first; i < std::min(first + 6, k); i++) rows.push_back(inputs.data() + 1 + i * n * size);
+        pack_inputs(rows.data(), first, int64_t(rows.size()), k, n, type, out.data());
+      }
+      for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < k; c++) std::copy_n(inputs.data() + 1 + (c * n + r) * size, size, want.begin() + packed_index(r, c, k, type) * size);
+      ASSERT_EQ(out, want) << dtype_name(type) << " " << n << " x " << k;
+    }
+  }
+}
+
+TEST(Pack, FindsTheNansOfFloat8) {
+  for (int code = 0; code < 256; code++) {
+    for (size_t at : {size_t(0), size_t(7), size_t(8), size_t(18)}) {
+      std::vector<std::byte> codes(19, std::byte{0x7e});
+      codes[at] = std::byte(uint8_t(code));
+      EXPECT_EQ(has_f8_nan(codes.data(), 19), (code & 0x7f) == 0x7f) << code << " at " << at;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace xylem

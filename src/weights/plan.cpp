@@ -115,6 +115,8 @@ class Planner {
   }
 
   Result<Placement> place(const Param& p) {
+    CHECK(!p.interleaved || (p.kind == Kind::kExperts ? p.shape[1] : p.shape.back()) % 2 == 0, p.name);
+    CHECK(!p.interleaved || p.kind != Kind::kVector || p.parts.empty(), p.name);
     Placement out;
     out.param = &p;
     out.row_numel = row_numel(p);
