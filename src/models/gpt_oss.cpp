@@ -92,6 +92,7 @@ class GptOss final : public Model {
   int64_t vocab_size() const override { return f_.vocab; }
   int64_t max_context() const override { return f_.context; }
   std::vector<std::string> prefixes() const override { return {"model."}; }
+  std::string float16_problem() const override { return "its activations grow beyond 65504, the largest float16 number"; }
 
   std::vector<Param> params() override {
     ParamList p;

@@ -87,6 +87,8 @@ class Model {
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_context() const = 0;                                  // tokens, of the config
   virtual std::vector<std::string> prefixes() const = 0;                    // of tensor names, the first that fits the file is used
+  // Why this model cannot run in float16, if so: "its activations ...".
+  virtual std::string float16_problem() const { return {}; }
   // Tensors of the file that this model knows and does not use, by prefix: {"model.vision_tower.", "vision"}.
   virtual std::map<std::string, std::string> unused() const { return {}; }
 };

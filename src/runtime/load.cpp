@@ -13,10 +13,12 @@
 namespace xylem {
 namespace {
 
-Result<bool> parse_round_x(const std::string& dtype) {  // true: bfloat16
+Result<bool> parse_round_x(const std::string& dtype, const Model& model) {  // true: bfloat16
   if (dtype == "auto" || dtype == "bfloat16") return true;
   if (dtype == "float32") return false;
-  return invalid("unknown --dtype '" + dtype + "': use auto, bfloat16 or float32");
+  if (dtype != "float16") return invalid("unknown --dtype '" + dtype + "': use auto, bfloat16 or float32");
+  const std::string why = model.float16_problem();
+  return unsupported("--dtype float16 is not supported" + (why.empty() ? "" : " for this model, since " + why) + ": use auto, bfloat16 or float32");
 }
 
 void log_info(const EngineInfo& i, const MemoryPlan& p) {
@@ -32,7 +34,6 @@ void log_info(const EngineInfo& i, const MemoryPlan& p) {
 
 Result<LoadedEngine> load_engine(const EngineConfig& config) {
   if (config.device != "cpu" && config.device != "auto") return unsupported("unknown --device '" + config.device + "': use cpu");
-  TRY(const bool round_x, parse_round_x(config.dtype));
   const std::optional<Policy> policy = policy_named(config.schedule_policy);
   if (!policy) return invalid("unknown --schedule-policy '" + config.schedule_policy + "': use fcfs, lpm or priority");
   TRY(const Isa isa, parse_isa(config.isa));
@@ -42,7 +43,8 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   if (config.threads < 0 || config.threads > 1024) return invalid("--threads must be from 1 to 1024");
 
   TRY(const Config model_config, load_config(config.model));
-  TRY(std::unique_ptr<Model> model, make_model(model_config, {round_x ? DType::kBF16 : DType::kF32}));
+  TRY(std::unique_ptr<Model> model, make_model(model_config, {config.dtype == "float32" ? DType::kF32 : DType::kBF16}));
+  TRY(const bool round_x, parse_round_x(config.dtype, *model));
   const int threads = config.threads ? config.threads : int(std::max(1u, std::thread::hardware_concurrency()));
   auto device = std::make_unique<CpuDevice>(threads, isa);
   const double t0 = now_seconds();
