@@ -98,7 +98,7 @@ void add_inspect(Program& p) {
                       o, inspect);
   c->add_option("model", o->model, "Checkpoint folder (default: the demo model)")->type_name("MODEL")->group("Options");
   c->add_option("--dtype", o->dtype, "As for serve: with float32 the cache takes twice the bytes")
-      ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32"}))->group("Options");
+      ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32", "float16"}))->group("Options");
   c->add_flag("--tensors", o->tensors, "List every tensor the model wants")->group("Options");
 }
 

@@ -64,7 +64,7 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
       ->type_name("FORMAT")->check(CLI::IsMember({"auto", "safetensors", "dummy"}))->group(model);
   app.add_option("--dtype", e.dtype,
                  "Type of the activations. auto: bfloat16. float32: everything but the weights in float32, the exact and slower mode")
-      ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32"}))->group(model);
+      ->type_name("TYPE")->check(CLI::IsMember({"auto", "bfloat16", "float32", "float16"}))->group(model);
   count_option(app, "--context-length", e.context_length, 1 << 24,
                "Longest prompt and answer together, in tokens (default: the model's)")->group(model);
   app.add_option("--chat-template", o.chat_template_file, "Jinja file used in place of the checkpoint's chat template")
