@@ -28,7 +28,7 @@ inline __attribute__((always_inline)) V sums(const V* v) {
 // as many sums as there are registers for.
 constexpr int kDotRows = kN == 4 ? 2 : 4, kDotTokens = kN / kDotRows;
 constexpr int kSumRows = kN == 4 ? 4 : 6, kSumVecs = kN == 16 ? 4 : 2;
-constexpr int64_t kNearTokens = 8;  // latents that stay in the first-level cache while all rows are multiplied with them
+constexpr int64_t kNearTokens = kN == 16 ? 12 : 8;  // latents that stay in the first-level cache while all rows are multiplied with them
 
 // s[row][token] = q[row] . c[token] over n numbers, a multiple of kN. A latent of a later tile is asked for at the same pace.
 template <class E>
@@ -167,29 +167,27 @@ class Absorbed {
 
   const E* latent(int64_t row, int64_t token) const { return a_.cache.pool.as<const E>() + latent_index(a_, row, token); }
 
-  void widen_tile(int64_t row, int64_t start, int64_t tokens, Work& w) const {
-    for (int64_t t = 0; t < tokens; t++) widen_row(latent(row, start + t), n_.width, w.tile + t * n_.row);
-    const int64_t end = round_up(tokens, kDotTokens);
-    std::memset(w.tile + tokens * n_.row, 0, size_t((end - tokens) * n_.row) * sizeof(float));
-  }
-
-  // ahead: the token where the next tile begins, of `more` tokens.
-  void scores(const LatentItem& it, int64_t tokens, int64_t ahead, int64_t more, Work& w) const {
+  // Widens a tile and multiplies it with the queries, a few latents at a time. The next tile has `more` tokens.
+  void scores(const LatentItem& it, int64_t start, int64_t tokens, int64_t more, Work& w) const {
     const int64_t rows = it.rows(), n = round_up(n_.width, kN);
     const float* q = qz(it.first, it.head);
     int64_t asked = 0;
-    for (int64_t near = 0; near < tokens; near += kNearTokens)
+    for (int64_t near = 0; near < tokens; near += kNearTokens) {
+      const int64_t end = std::min(near + kNearTokens, tokens), whole = round_up(end, kDotTokens);
+      for (int64_t t = near; t < end; t++) widen_row(latent(it.row, start + t), n_.width, w.tile + t * n_.row);
+      std::memset(w.tile + end * n_.row, 0, size_t((whole - end) * n_.row) * sizeof(float));
       for (int64_t r = 0; r < rows; r += kDotRows) {
         const float* of[kDotRows];
         for (int i = 0; i < kDotRows; i++) of[i] = q + std::min(r + i, rows - 1) * n_.row;
-        for (int64_t t = near; t < std::min(near + kNearTokens, tokens); t += kDotTokens) {
-          const E* next = asked < more ? latent(it.row, ahead + asked++) : a_.cache.pool.as<const E>();
+        for (int64_t t = near; t < end; t += kDotTokens) {
+          const E* next = asked < more ? latent(it.row, start + tokens + asked++) : a_.cache.pool.as<const E>();
           alignas(64) float s[kN];
           dot_block(of, w.tile + t * n_.row, n_.row, n, next, s);
           for (int64_t i = 0; i < std::min<int64_t>(kDotRows, rows - r); i++)
             std::memcpy(w.s + (r + i) * kLatentTile + t, s + i * kDotTokens, kDotTokens * sizeof(float));
         }
       }
+    }
   }
 
   void values(int64_t rows, int64_t tokens, Work& w) const {
@@ -205,11 +203,10 @@ class Absorbed {
   // Everything that the item's queries see of one segment, into w.segment.
   void segment(const LatentItem& it, int64_t n, Work& w) const {
     const int64_t rows = it.rows(), keys = it.position + it.tokens, end = std::min((n + 1) * kSegmentTokens, keys), last = std::min(it.end * kSegmentTokens, keys);
-    w.segment.clear(kItemRows, n_.row);
+    w.segment.clear(rows, rows * n_.row);
     for (int64_t start = n * kSegmentTokens; start < end; start += kLatentTile) {
-      const int64_t tokens = std::min(kLatentTile, end - start), next = start + tokens;
-      widen_tile(it.row, start, tokens, w);
-      scores(it, tokens, next, std::min(kLatentTile, last - next), w);
+      const int64_t tokens = std::min(kLatentTile, end - start);
+      scores(it, start, tokens, std::min(kLatentTile, last - start - tokens), w);
       for (int64_t r = 0; r < rows; r++)
         softmax_row(w.s + r * kLatentTile, it.position + r / it.heads + 1 - start, tokens, a_.scale, w.tile_max + r, w.tile_sum + r);
       merge_factors(w.tile_max, w.tile_sum, rows, w.segment, w.factors);
@@ -220,7 +217,7 @@ class Absorbed {
   void item(const LatentItem& it, Work& w) const {
     const int64_t rows = it.rows();
     for (float* f : {w.tile_max, w.tile_sum}) std::fill_n(f, kItemRows, 0.0f);
-    w.total.clear(rows, n_.row), w.total.clear(kItemRows, 0);
+    w.total.clear(rows, rows * n_.row);
     float* partial = partials_ + it.partial;
     for (int64_t n = it.begin; n < it.end; n++) {
       segment(it, n, w);
@@ -242,11 +239,11 @@ class Absorbed {
   // One pair of an item whose segments were computed apart.
   void merge_row(const LatentItem& it, int64_t r, Work& w) const {
     const int64_t rows = it.rows();
-    w.total.clear(1, n_.row), w.total.clear(kItemRows, 0);
+    w.total.clear(rows, n_.row);
     const float* partial = partials_ + it.partial;
     for (int64_t n = it.begin; n < it.end; n++, partial += latent_partial(rows, n_.row)) {
       const float* max = partial + rows * n_.row;
-      merge_factors(max, max + kItemRows, kItemRows, w.total, w.factors);
+      merge_factors(max, max + kItemRows, rows, w.total, w.factors);
       merge_values(partial + r * n_.row, n_.rank, w.factors.before[r], w.factors.added[r], w.total.value);
     }
     divide(w.total.value, w.total.sum[r], n_.rank, qz(it.first, it.head) + r * n_.row);

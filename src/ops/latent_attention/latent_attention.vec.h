@@ -11,7 +11,15 @@ inline const Micro& micro_of(DType w) {
 }
 
 inline V widen(const float* p) { return load(p); }
-inline V widen(const uint16_t* p) { return bits_f(__builtin_convertvector(*reinterpret_cast<const VHUnaligned*>(p), VU) << 16); }
+inline V widen(const uint16_t* p) {
+#if XYLEM_VEC_LANES == 16
+  return bits_f((VU)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p))) << 16);
+#elif XYLEM_VEC_LANES == 8
+  return bits_f((VU)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p))) << 16);
+#else
+  return bits_f(__builtin_convertvector(*reinterpret_cast<const VHUnaligned*>(p), VU) << 16);
+#endif
+}
 // n numbers, and zeros up to a whole vector.
 template <class E>
 inline void widen_row(const E* p, int64_t n, float* out) {
@@ -26,9 +34,9 @@ inline void widen_row(const E* p, int64_t n, float* out) {
 // Softmax of some rows so far: values against a maximum, and the sum of the weights.
 struct Running {
   float *value, *max, *sum;
-  void clear(int64_t rows, int64_t stride) const {
-    std::memset(value, 0, size_t(rows * stride) * sizeof(float));
-    std::fill_n(max, rows, -INFINITY), std::fill_n(sum, rows, 0.0f);
+  void clear(int64_t rows, int64_t values) const {
+    std::memset(value, 0, size_t(values) * sizeof(float));
+    std::fill_n(max, round_up(rows, kN), -INFINITY), std::fill_n(sum, round_up(rows, kN), 0.0f);
   }
 };
 // What values so far and new values are multiplied with to be of one maximum.

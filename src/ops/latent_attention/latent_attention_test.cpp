@@ -20,7 +20,7 @@ using Rows = std::vector<std::pair<int, int>>;  // of one sequence: {first token
 struct Dims {
   int heads, rank, nope, rope, v, block, tokens;
 };
-constexpr Dims kOdd{5, 72, 20, 6, 28, 48, 700}, kManyHeads{67, 64, 16, 8, 16, 16, 150}, kLong{3, 32, 16, 8, 16, 128, 1300};
+constexpr Dims kOdd{3, 72, 20, 6, 28, 48, 560}, kManyHeads{67, 24, 16, 8, 16, 16, 70}, kLong{1, 32, 16, 8, 16, 128, 1300};
 
 struct Fixture {
   Dims n;
@@ -117,7 +117,7 @@ TEST(LatentAttention, BitsDoNotDependOnChunksBatchOrThreads) {
     for (const Dims& n : {kOdd, kManyHeads, kLong})
       for (Form form : {Form::kPlain, Form::kAbsorbed}) {
         SCOPED_TRACE(std::string(form == Form::kPlain ? "plain " : "absorbed ") + std::to_string(n.tokens) + " tokens");
-        Fixture f(n, n.heads == kOdd.heads ? DType::kBF16 : DType::kF32, DType::kBF16);
+        Fixture f(n, n.tokens == kLong.tokens ? DType::kF32 : DType::kBF16, DType::kBF16);
         const int T = n.tokens, a = T / 5, b = T / 2;
         f.store(one, T);
         const std::vector<float> whole = f.run(one, form, {{0, T}});
@@ -139,7 +139,7 @@ TEST(LatentAttention, FormsAgree) {
       for (const Dims& n : {kOdd, kManyHeads}) {
         Fixture f(n, DType::kF32, weights);
         f.store(one, n.tokens);
-        const Rows rows{{0, 90}, {90, 1}, {91, n.tokens - 91}};
+        const Rows rows{{0, 40}, {40, 1}, {41, n.tokens - 41}};
         const std::vector<float> plain = f.run(one, Form::kPlain, rows);
         EXPECT_LT(nmse(plain, f.run(three, Form::kAbsorbed, rows)), 1e-11) << dtype_name(weights);
         EXPECT_LT(nmse(plain, f.run(three, Form::kAuto, rows)), 1e-11) << dtype_name(weights);
@@ -153,9 +153,9 @@ TEST(LatentAttention, AnyChunksAndDecodeEqualOneShot) {
   each_isa([](CpuDevice& one, CpuDevice& three) {
     std::mt19937 rng(11);
     for (DType cache : {DType::kBF16, DType::kF32})
-      for (int round = 0; round < 3; round++) {
+      for (int round = 0; round < 2; round++) {
         Fixture f(kOdd, cache, DType::kBF16);
-        const int T = kOdd.tokens, prompt = T - 20;
+        const int T = kOdd.tokens, prompt = T - 10;
         std::vector<float> got;
         for (int at = 0; at < T;) {
           const int count = at >= prompt ? 1 : std::min<int>(prompt - at, 1 + int(rng() % 300));

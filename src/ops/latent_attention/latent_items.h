@@ -28,6 +28,7 @@ constexpr int64_t kPassTokens = 128;                // queries of one pass over 
 // Plain form.
 constexpr int64_t kKeyTile = kBlockK;               // keys of a tile: one block of the products' inputs
 constexpr int64_t kChunkTokens = 2 * kKeyTile;      // keys expanded before the queries go over them
+constexpr int64_t kExpandedBytes = 1 << 20;         // expanded keys and values for each thread: they stay in a second-level cache
 constexpr int64_t kExpandTokens = 128;              // tokens that a thread expands at a time
 constexpr int64_t kQueryRows = 64;                  // queries that a thread takes at a time
 
@@ -60,7 +61,7 @@ inline const std::byte* head_matrix(const Tensor& w, int64_t head) {
 // The absorbed form reads weights once for the whole batch, the plain form for each row: worth kRowWeights tokens more.
 inline bool takes_absorbed(const LatentAttention& a, const LatentDims& n, int64_t tokens, int64_t len) {
   if (a.form != LatentAttention::Form::kAuto) return a.form == LatentAttention::Form::kAbsorbed;
-  constexpr double kRowWeights = 12;
+  constexpr double kRowWeights = 4;
   const double up = double(n.rank * (n.nope + n.v)), pairs = double(tokens) * (double(len) - 0.5 * double(tokens - 1));
   return double(tokens) * up + pairs * double(2 * n.rank + n.rope) <= (double(len) + kRowWeights) * up + pairs * double(n.key + n.v);
 }

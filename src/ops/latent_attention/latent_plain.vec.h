@@ -26,13 +26,15 @@ class Plain {
   void run(CpuDevice& d) {
     const double up = double(n_.heads * n_.rank * (n_.nope + n_.v));
     double mults = 0;
-    int64_t queries = 0;
+    int64_t queries = 0, keys = 0;
     for (const PlainRow& r : rows_) {
       mults += double(r.len) * up + double(r.tokens) * double(r.len - r.tokens / 2) * double(n_.heads * (n_.key + n_.v));
-      queries = std::max<int64_t>(queries, r.tokens);
+      queries = std::max<int64_t>(queries, r.tokens), keys = std::max<int64_t>(keys, r.len);
     }
     const int threads = product_threads(d.pool().size(), up * double(dtype_bytes(a_.w_uk.dtype)), mults);
-    heads_ = std::clamp<int64_t>(threads, 2, n_.heads);
+    keys_ = std::min(round_up(keys, kKeyTile), kChunkTokens);
+    const int64_t head_bytes = keys_ * (n_.key + n_.v_panels * kPanel) * 4;
+    heads_ = std::min(n_.heads, std::max<int64_t>(threads, threads * kExpandedBytes / head_bytes));
     queries_ = round_up(queries, kQueryRows);
     const int64_t shared = Shared(*this, nullptr).bytes, own = Work(n_, nullptr).bytes;
     auto* memory = static_cast<std::byte*>(d.scratch(size_t(shared + own * threads)));
@@ -64,7 +66,7 @@ class Plain {
     float *k, *v;
     Running result;
     int64_t k_head, v_head, bytes;
-    Shared(const Plain& p, std::byte* at) : k_head(kChunkTokens * p.n_.key), v_head(kChunkTokens * p.n_.v_panels * kPanel) {
+    Shared(const Plain& p, std::byte* at) : k_head(p.keys_ * p.n_.key), v_head(p.keys_ * p.n_.v_panels * kPanel) {
       Carve carve(at);
       carve(k, p.heads_ * k_head), carve(v, p.heads_ * v_head);
       carve(result.value, p.heads_ * p.queries_ * p.n_.v_panels * kPanel), carve(result.max, p.heads_ * p.queries_), carve(result.sum, p.heads_ * p.queries_);
@@ -132,7 +134,7 @@ class Plain {
     const int64_t keys = std::min(start + tokens, position + rows) - start;  // that some query sees
     const int64_t at = h * queries_ + first;
     const Running r{s.result.value + at * vp, s.result.max + at, s.result.sum + at};
-    if (start == 0) r.clear(kQueryRows, vp);
+    if (start == 0) r.clear(kQueryRows, rows * vp);
     if (keys > 0) {
       const Micro& m = micro_of(DType::kF32);
       PackedX q{w.q, rows, n_.key, m.x_bytes}, p{w.s, rows, kKeyTile, m.x_bytes};
@@ -159,5 +161,5 @@ class Plain {
   const LatentAttention& a_;
   const LatentDims& n_;
   const std::vector<PlainRow>& rows_;
-  int64_t heads_ = 0, queries_ = 0;
+  int64_t heads_ = 0, keys_ = 0, queries_ = 0;  // of a wave: heads, keys and queries at most
 };
