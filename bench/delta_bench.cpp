@@ -1,6 +1,6 @@
 // Layers with a recurrent state beside the projections of the same layer: Gated DeltaNet of Qwen3.5-4B and Kimi Delta
-// Attention of Kimi-Linear. Prefill in shares of the projections' time and of the float32 peak, decode in bytes of state read
-// and written beside the read bandwidth. Everything that is compared is timed in turns.
+// Attention of Kimi-Linear. Prefill in shares of the projections' time and of the float32 peak, decode in bytes of
+// state read and written beside the read bandwidth. Everything that is compared is timed in turns.
 //   delta_bench [threads] [isa] [prefill|decode|crossing]
 #include <algorithm>
 #include <chrono>
@@ -81,14 +81,18 @@ struct Layer {
   GatedDelta delta;
   int64_t layers, state_floats, past_floats;
 
-  Layer(CpuDevice& d, const Shape& shape_, int64_t batch, int64_t tokens, int64_t n_layers) : s(shape_), memory(d), layers(n_layers) {
+  Layer(CpuDevice& d, const Shape& shape_, int64_t batch, int64_t tokens, int64_t n_layers)
+      : s(shape_), memory(d), layers(n_layers) {
     const int64_t T = batch * tokens, C = s.channels(), Hv = s.value_heads;
     state_floats = Hv * kDim * kDim, past_floats = (kTaps - 1) * C;
     std::vector<int32_t> blocks, cu{0}, len;
-    for (int32_t b = 0; b < batch; b++) blocks.push_back(b), cu.push_back(cu.back() + int32_t(tokens)), len.push_back(int32_t(tokens));
+    for (int32_t b = 0; b < batch; b++)
+      blocks.push_back(b), cu.push_back(cu.back() + int32_t(tokens)), len.push_back(int32_t(tokens));
     StateCache state;
-    state.block_tokens = int(tokens), state.state_in = memory.integers(blocks), state.cu_q = memory.integers(cu), state.kv_len = memory.integers(len);
-    state.table = memory.integers(blocks), state.table.dim = {batch, 1, 1, 1}, state.table.stride = {1, 1, 0, 1}, state.table.rank = 2;
+    state.block_tokens = int(tokens), state.state_in = memory.integers(blocks), state.cu_q = memory.integers(cu),
+    state.kv_len = memory.integers(len);
+    state.table = memory.integers(blocks), state.table.dim = {batch, 1, 1, 1}, state.table.stride = {1, 1, 0, 1},
+    state.table.rank = 2;
     conv = {memory.place(shape({T, C})), memory.place(shape({C, kTaps})), state, memory.place(shape({T, C}))};
     conv.state.pool = memory.place(shape({batch, layers * past_floats}));
     auto heads = [&](int64_t first, int64_t n) {
@@ -115,7 +119,8 @@ struct Projections {
     const int64_t out = s.value_heads * kDim;
     const Tensor x = memory.place(shape({T, kHidden})), o = memory.place(shape({T, out}));
     auto add = [&](const Tensor& in, int64_t n) {
-      products.push_back({in, memory.place(packed_shape({n, in.cols()}, DType::kBF16), 0.02f), {}, memory.place(shape({T, n})), true});
+      products.push_back(
+          {in, memory.place(packed_shape({n, in.cols()}, DType::kBF16), 0.02f), {}, memory.place(shape({T, n})), true});
       flops += 2.0 * double(T) * double(n) * double(in.cols());
     };
     for (int64_t n : {s.channels(), out, s.value_heads, s.value_heads}) add(x, n);
@@ -144,10 +149,13 @@ void prefill(CpuDevice& d, Roof& roof, const Shape& s, int64_t tokens) {
     conv.push_back(time_of(0.1, [&] { stream.run(l.conv); }));
     delta.push_back(time_of(0.1, [&] { stream.run(l.delta); }));
   }
-  const double tp = median(projections), tc = median(conv), td = median(delta), top = median(peak), flops = chunk_flops(s, double(tokens));
-  std::printf("%s prefill %5ld tokens  projections %8.2f ms %6.1f GFLOP/s | conv %7.2f ms %5.1f GB/s | delta %7.2f ms %6.1f GFLOP/s = %4.1f %% of %5.1f | (conv + delta) / projections %.3f\n",
-              s.name, long(tokens), tp * 1e3, p.flops / tp / 1e9, tc * 1e3, 8.0 * double(tokens * s.channels()) / tc / 1e9, td * 1e3, flops / td / 1e9,
-              100 * flops / td / 1e9 / top, top, (tc + td) / tp);
+  const double tp = median(projections), tc = median(conv), td = median(delta), top = median(peak),
+               flops = chunk_flops(s, double(tokens));
+  std::printf(
+      "%s prefill %5ld tokens  projections %8.2f ms %6.1f GFLOP/s | conv %7.2f ms %5.1f GB/s | delta %7.2f ms %6.1f "
+      "GFLOP/s = %4.1f %% of %5.1f | (conv + delta) / projections %.3f\n",
+      s.name, long(tokens), tp * 1e3, p.flops / tp / 1e9, tc * 1e3, 8.0 * double(tokens * s.channels()) / tc / 1e9,
+      td * 1e3, flops / td / 1e9, 100 * flops / td / 1e9 / top, top, (tc + td) / tp);
 }
 
 void decode(CpuDevice& d, Roof& roof, const Shape& s, int64_t batch) {
@@ -163,9 +171,13 @@ void decode(CpuDevice& d, Roof& roof, const Shape& s, int64_t batch) {
     conv.push_back(time_of(0.1, each(l.conv)));
   }
   const double tc = median(conv), td = median(delta), top = median(read);
-  const double state = 4.0 * double(batch * l.state_floats), past = 4.0 * double(batch * (2 * l.past_floats + 2 * s.channels()) + s.channels() * kTaps);
-  std::printf("%s decode  batch %2ld  delta %8.1f us: state read %5.1f GB/s, read and written %5.1f GB/s = %5.1f %% of read %5.1f | conv %7.1f us %5.1f GB/s\n",
-              s.name, long(batch), td * 1e6, state / td / 1e9, 2 * state / td / 1e9, 200 * state / td / 1e9 / top, top, tc * 1e6, past / tc / 1e9);
+  const double state = 4.0 * double(batch * l.state_floats),
+               past = 4.0 * double(batch * (2 * l.past_floats + 2 * s.channels()) + s.channels() * kTaps);
+  std::printf(
+      "%s decode  batch %2ld  delta %8.1f us: state read %5.1f GB/s, read and written %5.1f GB/s = %5.1f %% of read "
+      "%5.1f | conv %7.1f us %5.1f GB/s\n",
+      s.name, long(batch), td * 1e6, state / td / 1e9, 2 * state / td / 1e9, 200 * state / td / 1e9 / top, top,
+      tc * 1e6, past / tc / 1e9);
 }
 
 // Short rows, each with a state of its own: where the chunked form overtakes the steps.
@@ -179,7 +191,8 @@ void crossing(CpuDevice& d, const Shape& s) {
       int64_t layer = 0;
       delta.push_back(time_of(0.05, [&] { l.at(layer++ % layers), stream.run(l.delta); }));
     }
-    std::printf("%s row of %2ld tokens  %8.1f us, %7.1f us a token\n", s.name, long(tokens), median(delta) * 1e6, median(delta) * 1e6 / double(tokens));
+    std::printf("%s row of %2ld tokens  %8.1f us, %7.1f us a token\n", s.name, long(tokens), median(delta) * 1e6,
+                median(delta) * 1e6 / double(tokens));
   }
 }
 

@@ -1,7 +1,8 @@
-// Body of the CausalConv kernels (see ops/vec_math.h). A work item is one row of the step and kItem channels: few enough that
-// the inputs of the last taps - 1 tokens are still in the first-level cache.
+// Body of the CausalConv kernels (see ops/vec_math.h). A work item is one row of the step and kItem channels: few
+// enough that the inputs of the last taps - 1 tokens are still in the first-level cache.
 
 constexpr int64_t kItem = 256;
+constexpr int64_t kAhead = 4;  // tokens whose inputs and outputs are asked for early: they lie far apart
 
 // Even and odd elements of two vectors, one after the other.
 inline V evens(V a, V b) { return __builtin_shuffle(a, b, iota() * 2); }
@@ -44,7 +45,10 @@ struct Item {
     const float* in[kTaps];
     for (int j = 0; j < kTaps; j++) in[j] = input(i - kTaps + 1 + j);
     float* y = a.y.row(a.state.first_token(b) + i) + c0;
+    const int64_t later = std::min(i + kAhead, a.state.tokens(b) - 1) - i;
+    const float *next = in[kTaps - 1] + later * a.x.stride[0], *next_y = y + later * a.y.stride[0];
     map(n, [&](int64_t c, int64_t m) {
+      __builtin_prefetch(next + c, 0, 3), __builtin_prefetch(next_y + c, 1, 3);
       V sum{};
 #pragma GCC unroll 4
       for (int j = 0; j < kTaps; j++) sum = fma(load(w + j * kItem + c), load(in[j] + c, m), sum);
@@ -61,19 +65,22 @@ struct Item {
     });
   }
 
-  // The inputs before position `end`. The last state of a row may replace the one it was read from: an input moves to an
-  // earlier place, so in rising order none is lost.
+  // The inputs before position `end`. The last state of a row may replace the one it was read from: an input moves to
+  // an earlier place, so in rising order none is lost.
   void keep(int64_t end, float* out) const {
     const int64_t C = a.x.cols(), past = a.w.cols() - 1, count = end - a.state.begin(b);
-    for (int64_t j = 0; j < past; j++) std::memcpy(out + j * C + c0, input(count - past + j), size_t(n) * sizeof(float));
+    for (int64_t j = 0; j < past; j++)
+      std::memcpy(out + j * C + c0, input(count - past + j), size_t(n) * sizeof(float));
   }
 
   void run() const {
     const StateCache& s = a.state;
     const int64_t tokens = s.tokens(b), begin = s.begin(b);
     for (int64_t i = 0; i < tokens; i++) {
-      if (a.w.cols() == 4) token<4>(i);
-      else token_any(i);
+      if (a.w.cols() == 4)
+        token<4>(i);
+      else
+        token_any(i);
     }
     for (int64_t p = begin; p < begin + tokens;) {
       p = s.next_kept(b, p);
@@ -88,7 +95,8 @@ inline void run(const CausalConv& a, Device& d) {
   ThreadPool& pool = cpu(d).pool();
   auto* memory = static_cast<float*>(cpu(d).scratch(size_t(pool.size() * floats) * sizeof(float)));
   constexpr int64_t kPerThread = 16384;  // outputs that pay for waking a thread
-  const int64_t threads = std::clamp<int64_t>(a.x.rows() * C / kPerThread, 1, std::min<int64_t>(pool.size(), B * blocks));
+  const int64_t threads =
+      std::clamp<int64_t>(a.x.rows() * C / kPerThread, 1, std::min<int64_t>(pool.size(), B * blocks));
   // Blocks outside, rows inside: every thread gets a like share of long and short rows.
   pool.run(int(threads), [&](CpuThread t) {
     float *w = memory + t.thread * floats, *zeros = w + taps * kItem;

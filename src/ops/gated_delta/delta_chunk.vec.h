@@ -16,8 +16,8 @@ struct Chunks {
   float* key(int64_t i) const { return w.kq + pair_row(i) * w.sk; }
   float* query(int64_t i) const { return key(i) + kSub * w.sk; }
 
-  // Tokens [from, to) of those that start at t, of which there are n: unit vectors, values and the gates of channels; zeros, and
-  // decays of 1, from n on.
+  // Tokens [from, to) of those that start at t, of which there are n: unit vectors, values and the gates of channels;
+  // zeros, and decays of 1, from n on.
   void load_tokens(int64_t t, int64_t n, int64_t from, int64_t to) const {
     const float scale = 1 / std::sqrt(float(K));
     for (int64_t i = from; i < std::min(to, n); i++) {
@@ -31,11 +31,13 @@ struct Chunks {
       std::fill_n(w.decay + i * w.sk, rows, 1.0f);
     }
   }
-  // Asks for what load_tokens() reads: rows of many heads lie between those of this head, so the processor does not foresee
-  // them, and being a power of two apart only few of them fit into a cache.
+  // Asks for what load_tokens() reads: rows of many heads lie between those of this head, so the processor does not
+  // foresee them, and being a power of two apart only few of them fit into a cache. (Inline: gcc takes a function that
+  // only prefetches for one without effect and drops the call.)
   __attribute__((always_inline)) void prefetch_tokens(int64_t t, int64_t n, int64_t from, int64_t to) const {
     for (int64_t i = from; i < std::min(to, n); i++) {
-      for (int64_t d = 0; d < K; d += kLine) __builtin_prefetch(h.k(t + i) + d, 0, 2), __builtin_prefetch(h.q(t + i) + d, 0, 2);
+      for (int64_t d = 0; d < K; d += kLine)
+        __builtin_prefetch(h.k(t + i) + d, 0, 2), __builtin_prefetch(h.q(t + i) + d, 0, 2);
       for (int64_t c = 0; c < V_; c += kLine) __builtin_prefetch(h.v(t + i) + c, 0, 2);
       for (int64_t d = 0; h.a.per_channel() && d < K; d += kLine) __builtin_prefetch(h.gate(t + i) + d, 0, 2);
     }
@@ -67,7 +69,8 @@ struct Chunks {
     transpose(w.kq, w.sk, 2 * size, rows, w.kq_t, kPairStride);
     for (int64_t i = 0; i < size; i += kSub)
       for (int64_t j = 0; j <= i; j += kSub)
-        product(kSub, 2 * kSub, rows, w.kq_t + 2 * j, kPairStride, w.kq_t + 2 * i, kPairStride, nullptr, w.ab + j * kPairStride + 2 * i, kPairStride);
+        product(kSub, 2 * kSub, rows, w.kq_t + 2 * j, kPairStride, w.kq_t + 2 * i, kPairStride, nullptr,
+                w.ab + j * kPairStride + 2 * i, kPairStride);
     // since[i] = e_{j+1} .. e_i
     alignas(64) float since[kChunk] = {};
     for (int64_t j = size - 1; j >= 0; j--) {
@@ -88,7 +91,8 @@ struct Chunks {
   void channel_gates(int64_t t, float* out) const {
     const V rate = splat(h.rate());
     const float *gate = h.gate(t), *bias = h.gate_bias();
-    padded(rows, K, [&](int64_t d, int64_t m) { store(out + d, decay_of(load(gate + d, m), load(bias + d, m), rate)); });
+    padded(rows, K,
+           [&](int64_t d, int64_t m) { store(out + d, decay_of(load(gate + d, m), load(bias + d, m), rate)); });
   }
 
   void channel_kept(int64_t size) const {
@@ -109,15 +113,19 @@ struct Chunks {
       V a[kSub] = {}, b[kSub] = {};
       for (int64_t d = 0; d < rows; d += kVecs * kN) {
         const int vecs = int(std::min<int64_t>(kVecs, (rows - d) / kN));
-        if (vecs == kVecs) channel_pairs<kVecs>(first, j, d, kVecs, a, b);
-        else channel_pairs<0>(first, j, d, vecs, a, b);
+        if (vecs == kVecs)
+          channel_pairs<kVecs>(first, j, d, kVecs, a, b);
+        else
+          channel_pairs<0>(first, j, d, vecs, a, b);
       }
       a[j] = V{};
       float* at = w.ab + (first + j) * kPairStride + 2 * first;
-      for (int64_t i = 0; i < kSub; i += kN) store(at + i, sums<>(a + i) * -load(w.beta + first + i)), store(at + kSub + i, sums<>(b + i));
+      for (int64_t i = 0; i < kSub; i += kN)
+        store(at + i, sums<>(a + i) * -load(w.beta + first + i)), store(at + kSub + i, sums<>(b + i));
     }
   }
-  // a[i], b[i] += products of key j, as token i finds it, with key and query i; `vecs` vectors from dimension d, Fixed if not 0.
+  // a[i], b[i] += products of key j, as token i finds it, with key and query i; `vecs` vectors from dimension d, Fixed
+  // if not 0.
   template <int Fixed>
   void channel_pairs(int64_t first, int64_t j, int64_t d, int vecs, V* a, V* b) const {
     const int n = Fixed ? Fixed : vecs;
@@ -143,25 +151,28 @@ struct Chunks {
       channel_decays(i);
       transpose(key(i), w.sk, 2 * kSub, rows, w.kq_t + 2 * i, kPairStride);
       if (i > 0) {
-        product(i, 2 * kSub, rows, w.later_t, kChunkStride, w.kq_t + 2 * i, kPairStride, nullptr, w.ab + 2 * i, kPairStride);
+        product(i, 2 * kSub, rows, w.later_t, kChunkStride, w.kq_t + 2 * i, kPairStride, nullptr, w.ab + 2 * i,
+                kPairStride);
         for (int64_t j = 0; j < i; j++)
           for (int64_t c = 0; c < kSub; c += kN) {
             float* at = w.ab + j * kPairStride + 2 * i + c;
             store(at, load(at) * -load(w.beta + i + c));
           }
       }
-      // On to the next sub-block: earlier keys decay by this one's total, and its own join them. The state that its own keys
-      // and queries see has decayed by those before.
+      // On to the next sub-block: earlier keys decay by this one's total, and its own join them. The state that its own
+      // keys and queries see has decayed by those before.
       for (int64_t d = 0; d < rows; d++) {
         float* at = w.kq_t + d * kPairStride + 2 * i;
         for (int64_t c = 0; c < 2 * kSub; c += kN) store(at + c, load(at + c) * w.part[d]);
-        for (int64_t j = 0; j < i; j += kN) store(w.later_t + d * kChunkStride + j, load(w.later_t + d * kChunkStride + j) * w.block_total[d]);
+        for (int64_t j = 0; j < i; j += kN)
+          store(w.later_t + d * kChunkStride + j, load(w.later_t + d * kChunkStride + j) * w.block_total[d]);
         w.part[d] *= w.block_total[d];
       }
       transpose(w.block, w.sk, kSub, rows, w.later_t + i, kChunkStride);
     }
   }
-  // Keys of the sub-block decayed to its end, into `block`; in their place keys and queries that see what was there at its start.
+  // Keys of the sub-block decayed to its end, into `block`; in their place keys and queries that see what was there at
+  // its start.
   void channel_decays(int64_t first) const {
     for (int64_t d = 0; d < rows; d += kN) {
       V since = splat(1.0f), later = since;
@@ -200,7 +211,8 @@ struct Chunks {
   // Tokens [t, t + n), n <= kChunk, which are loaded; loads the next `next` tokens, where the products leave it time.
   void chunk(int64_t t, int64_t n, int64_t next) const {
     static constexpr float kOnes[kSub] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const int64_t size = round_up(n, kSub), next_size = round_up(next, kSub), pieces = 2 * size / kSub, share = (next_size + pieces - 1) / pieces;
+    const int64_t size = round_up(n, kSub), next_size = round_up(next, kSub), pieces = 2 * size / kSub,
+                  share = (next_size + pieces - 1) / pieces;
     prefetch_tokens(t + n, next, 0, share);
     load_beta(t, n, size);
     if (h.a.per_channel()) {
@@ -227,7 +239,8 @@ struct Chunks {
       prefetch_outputs(t, n, i + kSub);
       if (i > 0) product(kSub, cols, i, w.ab + 2 * i, kPairStride, w.delta, w.sv, kOnes, w.delta + i * w.sv, w.sv);
       solve(i);
-      product(kSub, cols, i + kSub, w.ab + 2 * i + kSub, kPairStride, w.delta, w.sv, w.prefix + i, w.seen + (2 * i + kSub) * w.sv, w.sv);
+      product(kSub, cols, i + kSub, w.ab + 2 * i + kSub, kPairStride, w.delta, w.sv, w.prefix + i,
+              w.seen + (2 * i + kSub) * w.sv, w.sv);
       for (int64_t r = i; r < std::min(i + kSub, n); r++) {
         float *y = h.y(t + r), *out = w.seen + (pair_row(r) + kSub) * w.sv;
         map(V_, [&](int64_t c, int64_t m) { store(y + c, load(out + c), m); });
@@ -238,7 +251,8 @@ struct Chunks {
 
   void load_state(const float* from) const {
     for (int64_t d = 0; d < rows; d++)
-      padded(cols, from && d < K ? V_ : 0, [&](int64_t c, int64_t m) { store(w.state + d * w.sv + c, m ? load(from + d * V_ + c, m) : V{}); });
+      padded(cols, from && d < K ? V_ : 0,
+             [&](int64_t c, int64_t m) { store(w.state + d * w.sv + c, m ? load(from + d * V_ + c, m) : V{}); });
   }
   void save_state(float* to) const {
     for (int64_t d = 0; d < K; d++)

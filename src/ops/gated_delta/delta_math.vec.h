@@ -29,6 +29,13 @@ inline void padded(int64_t n, int64_t real, F&& f) {
   for (int64_t i = 0; i < n; i += kN) f(i, std::clamp<int64_t>(real - i, 0, kN));
 }
 
+// sum() for where it is on the way of everything else.
+inline float quick_sum(V v) {
+#pragma GCC unroll 4
+  for (int w = kN / 2; w > 0; w /= 2) v += __builtin_shuffle(v, iota() ^ w);
+  return v[0];
+}
+
 // out = scale * x / |x|, zeros behind it.
 inline void unit_row(const float* x, int64_t n, float scale, float* out) {
   V square{};
@@ -36,7 +43,7 @@ inline void unit_row(const float* x, int64_t n, float scale, float* out) {
     const V e = load(x + i, m);
     square = fma(e, e, square);
   });
-  const V factor = splat(scale / std::sqrt(sum(square) + 1e-6f));
+  const V factor = splat(scale / std::sqrt(quick_sum(square) + 1e-6f));
   padded(round_up(n, kSub), n, [&](int64_t i, int64_t m) { store(out + i, load(x + i, m) * factor); });
 }
 
@@ -73,7 +80,8 @@ inline __attribute__((always_inline)) V sums(V* r) {
 }
 
 // to[c][r] = from[r][c] for multiples of 16.
-inline void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t cols, float* to, int64_t to_stride) {
+inline void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t cols, float* to,
+                      int64_t to_stride) {
   for (int64_t c = 0; c < cols; c += kN)
     for (int64_t r = 0; r < rows; r += kN) {
       V v[kN];
@@ -89,8 +97,8 @@ constexpr int kTileRows = kN == 16 ? 8 : 4, kTileVecs = 2;
 
 // One tile of product().
 template <int P>
-inline __attribute__((always_inline)) void product_tile(int64_t n, const float* a, int64_t sa, const float* b, int64_t sb, const float* scale,
-                                                        float* c, int64_t sc) {
+inline __attribute__((always_inline)) void product_tile(int64_t n, const float* a, int64_t sa, const float* b,
+                                                        int64_t sb, const float* scale, float* c, int64_t sc) {
   V acc[kTileRows][P];
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; r++)
@@ -113,12 +121,15 @@ inline __attribute__((always_inline)) void product_tile(int64_t n, const float* 
     for (int p = 0; p < P; p++) store(c + r * sc + p * kN, acc[r][p]);
 }
 
-// C = scale * C + A^T B, or A^T B where scale is null. A: [n][rows], B: [n][cols], C: [rows][cols], scale: [rows]; rows and cols
-// are multiples of 16. Sums run in rising order of n.
-inline void product(int64_t rows, int64_t cols, int64_t n, const float* a, int64_t sa, const float* b, int64_t sb, const float* scale, float* c, int64_t sc) {
+// C = scale * C + A^T B, or A^T B where scale is null. A: [n][rows], B: [n][cols], C: [rows][cols], scale: [rows]; rows
+// and cols are multiples of 16. Sums run in rising order of n.
+inline void product(int64_t rows, int64_t cols, int64_t n, const float* a, int64_t sa, const float* b, int64_t sb,
+                    const float* scale, float* c, int64_t sc) {
   int64_t i = 0;
   for (; i + kTileVecs * kN <= cols; i += kTileVecs * kN)
-    for (int64_t r = 0; r < rows; r += kTileRows) product_tile<kTileVecs>(n, a + r, sa, b + i, sb, scale ? scale + r : nullptr, c + r * sc + i, sc);
+    for (int64_t r = 0; r < rows; r += kTileRows)
+      product_tile<kTileVecs>(n, a + r, sa, b + i, sb, scale ? scale + r : nullptr, c + r * sc + i, sc);
   for (; i < cols; i += kN)
-    for (int64_t r = 0; r < rows; r += kTileRows) product_tile<1>(n, a + r, sa, b + i, sb, scale ? scale + r : nullptr, c + r * sc + i, sc);
+    for (int64_t r = 0; r < rows; r += kTileRows)
+      product_tile<1>(n, a + r, sa, b + i, sb, scale ? scale + r : nullptr, c + r * sc + i, sc);
 }

@@ -21,7 +21,8 @@ struct Steps {
 
   // Columns [c, c + P vectors) of the state, the last of m columns.
   template <int P>
-  void columns(const float* from, float* to, int64_t c, int64_t m, float qk, float beta, const float* v, float* y) const {
+  void columns(const float* from, float* to, int64_t c, int64_t m, float qk, float beta, const float* v,
+               float* y) const {
     auto count = [&](int p) { return p == P - 1 ? m : int64_t(kN); };
     V seen[P] = {}, out[P] = {}, delta[P];
     const float* s = from + c;
@@ -51,7 +52,7 @@ struct Steps {
     load_token(t);
     V dot{};
     for (int64_t i = 0; i < K; i += kN) dot = fma(load(w.q + i), load(w.k + i), dot);
-    const float qk = sum(dot), beta = sigmoid(splat(h.b(t)))[0];
+    const float qk = quick_sum(dot), beta = sigmoid(splat(h.b(t)))[0];
     int64_t c = 0;
     for (; c + 4 * kN <= V_; c += 4 * kN) columns<4>(from, to, c, kN, qk, beta, h.v(t), h.y(t));
     for (; c < V_; c += kN) columns<1>(from, to, c, std::min<int64_t>(kN, V_ - c), qk, beta, h.v(t), h.y(t));

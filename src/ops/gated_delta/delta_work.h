@@ -16,7 +16,8 @@ namespace {
 
 constexpr int64_t kChunk = 64;  // tokens that are computed at once
 constexpr int64_t kSub = 16;    // tokens of a sub-block; sizes of matrices are multiples of it
-// Rows of at most so many tokens go token by token: a chunk costs as much as one of kSub tokens, which is that of 7 to 8 steps.
+// Rows of at most so many tokens go token by token: a chunk costs as much as one of kSub tokens, which is that of 7 to
+// 8 steps.
 constexpr int64_t kMaxSteps = 7;
 
 // Rows lie a line further apart than they need, so that a column does not fall into few sets of a cache.
@@ -29,19 +30,19 @@ constexpr int64_t pair_row(int64_t i) { return i / kSub * 2 * kSub + i % kSub; }
 // One thread's memory for one head. Strides: K-wide rows sk, V-wide rows sv.
 struct DeltaWork {
   int64_t sk, sv;
-  float* state;    // [K][sv]
-  float* kq;       // [2 kChunk][sk] rows in the order of pair_row
-  float* kq_t;     // [K][kPairStride] the same, transposed and decayed
-  float* ab;       // [kChunk (j)][kPairStride (i)] what token j adds to keys and to queries of later tokens i
-  float* v;        // [kChunk][sv]
-  float* seen;     // [2 kChunk][sv] what keys and queries see of the state; the latter then become the outputs
-  float* delta;    // [kChunk][sv]
-  float* kept;     // [kChunk][sk] keys as they are added to the next state
-  float* decay;    // [kChunk][sk] of each token and key dimension (per channel)
-  float* later_t;  // [K][kChunkStride] keys decayed to the start of a later sub-block, transposed (per channel)
-  float* block;    // [kSub][sk] keys decayed to their sub-block's end (per channel)
-  float* total;    // [sk] decay of a whole chunk
-  float* part;     // [sk] decay of the chunk's part before a sub-block
+  float* state;        // [K][sv]
+  float* kq;           // [2 kChunk][sk] rows in the order of pair_row
+  float* kq_t;         // [K][kPairStride] the same, transposed and decayed
+  float* ab;           // [kChunk (j)][kPairStride (i)] what token j adds to keys and to queries of later tokens i
+  float* v;            // [kChunk][sv]
+  float* seen;         // [2 kChunk][sv] what keys and queries see of the state; the latter then become the outputs
+  float* delta;        // [kChunk][sv]
+  float* kept;         // [kChunk][sk] keys as they are added to the next state
+  float* decay;        // [kChunk][sk] of each token and key dimension (per channel)
+  float* later_t;      // [K][kChunkStride] keys decayed to the start of a later sub-block, transposed (per channel)
+  float* block;        // [kSub][sk] keys decayed to their sub-block's end (per channel)
+  float* total;        // [sk] decay of a whole chunk
+  float* part;         // [sk] decay of the chunk's part before a sub-block
   float* block_total;  // [sk] of a sub-block
   float *beta, *gate, *prefix;  // [kChunk]: beta, decay of a token, decay since the chunk's start (one decay per head)
   float *q, *k, *qd, *kd;       // [sk] of one token: unit vectors, and those decayed
@@ -60,7 +61,8 @@ struct DeltaWork {
     int64_t used = 0;
     auto take = [&](float*& p, int64_t n) { p = memory ? memory + used : nullptr, used += round_up(n, kSub); };
     take(state, rows * sv), take(kq, 2 * kChunk * sk), take(kq_t, rows * kPairStride), take(ab, kChunk * kPairStride);
-    take(seen, 2 * kChunk * sv), take(v, kChunk * sv), take(delta, kChunk * sv), take(kept, kChunk * sk), take(decay, kChunk * sk);
+    take(seen, 2 * kChunk * sv), take(v, kChunk * sv), take(delta, kChunk * sv), take(kept, kChunk * sk),
+        take(decay, kChunk * sk);
     take(later_t, rows * kChunkStride), take(block, kSub * sk), take(total, sk), take(part, sk), take(block_total, sk);
     for (float** p : {&beta, &gate, &prefix}) take(*p, kChunk);
     for (float** p : {&q, &k, &qd, &kd}) take(*p, sk);
@@ -68,7 +70,8 @@ struct DeltaWork {
   }
 };
 
-// Products of many decays end in denormal numbers, which are slow and mean nothing here: while this lives they are zeros.
+// Products of many decays end in denormal numbers, which are slow and mean nothing here: while this lives they are
+// zeros.
 class FlushDenormals {
  public:
 #if defined(__x86_64__)

@@ -1,13 +1,17 @@
-// Body of the GatedDelta kernels (see ops/vec_math.h). A work item is one head of one row of the step, from its first token to
-// its last: what a row gives depends on nothing else, neither on other rows nor on the threads.
+// Body of the GatedDelta kernels (see ops/vec_math.h). A work item is one head of one row of the step, from its first
+// token to its last: what a row gives depends on nothing else, neither on other rows nor on the threads.
+// clang-format off: the first is used by the others
 #include "ops/gated_delta/delta_math.vec.h"
 #include "ops/gated_delta/delta_step.vec.h"
 #include "ops/gated_delta/delta_chunk.vec.h"
+// clang-format on
 
 inline void head(const GatedDelta& a, int64_t row, int64_t head, DeltaWork& w) {
   const DeltaHead h{a, row, head};
-  if (a.state.tokens(row) <= kMaxSteps) Steps(h, w).run();
-  else Chunks(h, w).run();
+  if (a.state.tokens(row) <= kMaxSteps)
+    Steps(h, w).run();
+  else
+    Chunks(h, w).run();
 }
 
 inline void run(const GatedDelta& a, Device& d) {

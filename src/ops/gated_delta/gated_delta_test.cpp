@@ -1,5 +1,5 @@
-// What parity does not see: a sequence cut anywhere, states kept on the way, and results that depend on nothing but their row.
-// CausalConv is held to the same.
+// What parity does not see: a sequence cut anywhere, states kept on the way, and results that depend on nothing but
+// their row. CausalConv is held to the same.
 #include "ops/gated_delta/gated_delta.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,9 @@ namespace {
 
 constexpr int kTokens = 230, kBlock = 16, kBlocks = (kTokens + kBlock - 1) / kBlock;
 
-struct Part { int first, count; };  // tokens of the one sequence
+struct Part {
+  int first, count;
+};  // tokens of the one sequence
 
 // An op with a state over one sequence, whose state after every token can be asked for. Blocks 0 and 1 hold the running
 // state, the others what is kept after each kBlock tokens.
@@ -31,28 +33,35 @@ struct Sequence {
     for (float& x : v) x = normal(rng) * scale;
     return v;
   }
-  // Rows that are each `part`, all of them from the state in `from` (or none) to block `to`, row b shifted by 2 * b blocks.
+  // Rows that are each `part`, all of them from the state in `from` (or none) to block `to`, row b shifted by 2 * b
+  // blocks.
   StateCache rows(Part part, int copies, int from, int to, bool keep, int64_t floats) {
     const int stride = kBlocks + 2;
     if (pool.empty()) pool.assign(size_t(copies * stride * floats), NAN);
     state_in.clear(), table.assign(size_t(copies * kBlocks), -1), cu.assign(1, 0), len.clear();
     for (int b = 0; b < copies; b++) {
-      state_in.push_back(from < 0 ? -1 : b * stride + from), cu.push_back(cu.back() + part.count), len.push_back(part.first + part.count);
+      state_in.push_back(from < 0 ? -1 : b * stride + from), cu.push_back(cu.back() + part.count),
+          len.push_back(part.first + part.count);
       for (int i = 0; keep && i < kBlocks; i++) table[size_t(b * kBlocks + i)] = b * stride + 2 + i;
       table[size_t(b * kBlocks + (part.first + part.count - 1) / kBlock)] = b * stride + to;
     }
     StateCache s;
     s.pool = make_tensor(pool.data(), DType::kF32, {copies * stride, floats}), s.block_tokens = kBlock;
-    s.state_in = make_tensor(state_in.data(), DType::kI32, {copies}), s.table = make_tensor(table.data(), DType::kI32, {copies, kBlocks});
-    s.cu_q = make_tensor(cu.data(), DType::kI32, {copies + 1}), s.kv_len = make_tensor(len.data(), DType::kI32, {copies});
+    s.state_in = make_tensor(state_in.data(), DType::kI32, {copies}),
+    s.table = make_tensor(table.data(), DType::kI32, {copies, kBlocks});
+    s.cu_q = make_tensor(cu.data(), DType::kI32, {copies + 1}),
+    s.kv_len = make_tensor(len.data(), DType::kI32, {copies});
     return s;
   }
-  std::vector<float> block(int i, int64_t floats) const { return {pool.begin() + i * floats, pool.begin() + (i + 1) * floats}; }
+  std::vector<float> block(int i, int64_t floats) const {
+    return {pool.begin() + i * floats, pool.begin() + (i + 1) * floats};
+  }
 };
 
 std::vector<float> repeat(const std::vector<float>& all, int64_t width, Part part, int copies) {
   std::vector<float> v;
-  for (int b = 0; b < copies; b++) v.insert(v.end(), all.begin() + part.first * width, all.begin() + (part.first + part.count) * width);
+  for (int b = 0; b < copies; b++)
+    v.insert(v.end(), all.begin() + part.first * width, all.begin() + (part.first + part.count) * width);
   return v;
 }
 
@@ -61,17 +70,31 @@ struct Delta : Sequence {
   std::vector<float> q, k, v, a, b, a_log, dt_bias;
 
   Delta(bool per_channel, int64_t key_heads, int64_t value_heads, int64_t key_dim, int64_t value_dim)
-      : hk(key_heads), hv(value_heads), K(key_dim), V(value_dim), gates(per_channel ? hv * K : hv), floats(hv * K * V),
-        q(random(kTokens * hk * K)), k(random(kTokens * hk * K)), v(random(kTokens * hv * V)), a(random(kTokens * gates, 3)),
-        b(random(kTokens * hv)), a_log(random(hv)), dt_bias(random(gates)) {}
+      : hk(key_heads),
+        hv(value_heads),
+        K(key_dim),
+        V(value_dim),
+        gates(per_channel ? hv * K : hv),
+        floats(hv * K * V),
+        q(random(kTokens * hk * K)),
+        k(random(kTokens * hk * K)),
+        v(random(kTokens * hv * V)),
+        a(random(kTokens * gates, 3)),
+        b(random(kTokens * hv)),
+        a_log(random(hv)),
+        dt_bias(random(gates)) {}
 
   std::vector<float> run(CpuDevice& d, Part p, int from, int to, bool keep = false, int copies = 1) {
     const int64_t T = int64_t(p.count) * copies;
-    std::vector<float> q_ = repeat(q, hk * K, p, copies), k_ = repeat(k, hk * K, p, copies), v_ = repeat(v, hv * V, p, copies),
-                       a_ = repeat(a, gates, p, copies), b_ = repeat(b, hv, p, copies), y(size_t(T * hv * V), NAN);
-    auto tensor = [](std::vector<float>& x, std::initializer_list<int64_t> dims) { return make_tensor(x.data(), DType::kF32, dims); };
-    Stream(d).run(GatedDelta{tensor(q_, {T, hk, K}), tensor(k_, {T, hk, K}), tensor(v_, {T, hv, V}), tensor(a_, {T, gates}), tensor(b_, {T, hv}),
-                             tensor(a_log, {hv}), tensor(dt_bias, {gates}), rows(p, copies, from, to, keep, floats), tensor(y, {T, hv, V})});
+    std::vector<float> q_ = repeat(q, hk * K, p, copies), k_ = repeat(k, hk * K, p, copies),
+                       v_ = repeat(v, hv * V, p, copies), a_ = repeat(a, gates, p, copies),
+                       b_ = repeat(b, hv, p, copies), y(size_t(T * hv * V), NAN);
+    auto tensor = [](std::vector<float>& x, std::initializer_list<int64_t> dims) {
+      return make_tensor(x.data(), DType::kF32, dims);
+    };
+    Stream(d).run(GatedDelta{tensor(q_, {T, hk, K}), tensor(k_, {T, hk, K}), tensor(v_, {T, hv, V}),
+                             tensor(a_, {T, gates}), tensor(b_, {T, hv}), tensor(a_log, {hv}), tensor(dt_bias, {gates}),
+                             rows(p, copies, from, to, keep, floats), tensor(y, {T, hv, V})});
     return y;
   }
 };
@@ -83,8 +106,9 @@ struct Conv : Sequence {
   std::vector<float> run(CpuDevice& d, Part p, int from, int to, bool keep = false, int copies = 1) {
     const int64_t T = int64_t(p.count) * copies;
     std::vector<float> x_ = repeat(x, kChannels, p, copies), y(size_t(T * kChannels), NAN);
-    Stream(d).run(CausalConv{make_tensor(x_.data(), DType::kF32, {T, kChannels}), make_tensor(w.data(), DType::kF32, {kChannels, kTaps}),
-                             rows(p, copies, from, to, keep, floats), make_tensor(y.data(), DType::kF32, {T, kChannels})});
+    Stream(d).run(CausalConv{
+        make_tensor(x_.data(), DType::kF32, {T, kChannels}), make_tensor(w.data(), DType::kF32, {kChannels, kTaps}),
+        rows(p, copies, from, to, keep, floats), make_tensor(y.data(), DType::kF32, {T, kChannels})});
     return y;
   }
 };
@@ -92,10 +116,13 @@ struct Conv : Sequence {
 double nmse(const std::vector<float>& got, const std::vector<float>& want) {
   if (got.size() != want.size()) return INFINITY;
   double wrong = 0, size = 0;
-  for (size_t i = 0; i < got.size(); i++) wrong += std::pow(double(got[i]) - want[i], 2), size += std::pow(double(want[i]), 2);
+  for (size_t i = 0; i < got.size(); i++)
+    wrong += std::pow(double(got[i]) - want[i], 2), size += std::pow(double(want[i]), 2);
   return wrong / size;
 }
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 // Calls test(device) for each instruction set of this machine.
 template <class F>
@@ -148,7 +175,8 @@ void alone_or_not(Op op, CpuDevice& one, CpuDevice& three) {
     for (int b = 0; b < 3; b++) {
       const auto at = batch.begin() + int64_t(b) * int64_t(alone.size());
       EXPECT_TRUE(same_bits({at, at + int64_t(alone.size())}, alone)) << p.count << " tokens, row " << b;
-      EXPECT_TRUE(same_bits(op.block(b * (kBlocks + 2) + 1, op.floats), state)) << p.count << " tokens, state of row " << b;
+      EXPECT_TRUE(same_bits(op.block(b * (kBlocks + 2) + 1, op.floats), state))
+          << p.count << " tokens, state of row " << b;
     }
   }
 }
