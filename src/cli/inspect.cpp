@@ -20,6 +20,7 @@ const char* kind_text(Param::Kind kind) {
     case Param::Kind::kMatrix: return "matrix";
     case Param::Kind::kTable: return "table";
     case Param::Kind::kExperts: return "experts";
+    case Param::Kind::kHeads: return "heads";
     case Param::Kind::kConstant: return "constant";
     case Param::Kind::kTied: return "tied";
   }

@@ -63,7 +63,7 @@ struct Layer {
       p.floats(a + "qkv_proj.bias", qkv.bias, {q + 2 * kv}, {{a + "q_proj.bias", q}, {a + "k_proj.bias", kv}, {a + "v_proj.bias", kv}});
       p.floats(a + "o_proj.bias", o.bias, {f.hidden});
     }
-    p.floats(a + "sinks", attn.sinks, {f.heads});
+    p.floats(a + "sinks", attn.sinks, {f.heads}).dummy_spread = 1.0f;
     p.matrix(m + "router.weight", router.w, f.experts, f.hidden);
     p.floats(m + "router.bias", router.bias, {f.experts});
     Param& gate_up = p.experts(m + "experts.gate_up_proj", moe.gate_up, f.experts, 2 * f.ffn, f.hidden, {});

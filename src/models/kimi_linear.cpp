@@ -70,7 +70,7 @@ struct Kda {
     p.fused(n + "in_proj.weight", in.w, f.hidden,
             {{n + "q_proj.weight", d}, {n + "k_proj.weight", d}, {n + "v_proj.weight", d}, {n + "f_a_proj.weight", f.dim}, {n + "g_a_proj.weight", f.dim},
              {n + "b_proj.weight", f.heads}});
-    p.floats(n + "conv1d.weight", delta.conv, {3 * d, f.taps}, {{n + "q_conv1d.weight", d}, {n + "k_conv1d.weight", d}, {n + "v_conv1d.weight", d}});
+    p.floats(n + "conv1d.weight", delta.conv, {3 * d, f.taps}, {{n + "q_conv1d.weight", d}, {n + "k_conv1d.weight", d}, {n + "v_conv1d.weight", d}}).dummy_spread = 0.5f;
     p.floats(n + "A_log", delta.a_log, {f.heads});
     p.floats(n + "dt_bias", delta.dt_bias, {d});
     p.matrix(n + "f_b_proj.weight", f_b.w, d, f.dim);

@@ -49,8 +49,9 @@ struct Shape {
   }
   void read_experts(const Config& c) {
     sparse.assign(size_t(layers), false);
-    if (!c.has("num_experts")) return;
-    experts = c.integer("num_experts", 1, 65536), top_k = c.integer("num_experts_per_tok", 1, experts), moe_ffn = c.integer("moe_intermediate_size");
+    const char* key = c.has("num_experts") ? "num_experts" : "num_local_experts";  // as transformers 5 saves it
+    if (!c.has(key)) return;
+    experts = c.integer(key, 1, 65536), top_k = c.integer("num_experts_per_tok", 1, experts), moe_ffn = c.integer("moe_intermediate_size");
     renormalise = c.flag_or("norm_topk_prob", false);
     const int64_t step = c.integer_or("decoder_sparse_step", 1, 1);
     for (int64_t i = 0; i < layers; i++) sparse[size_t(i)] = (i + 1) % step == 0;

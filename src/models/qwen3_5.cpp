@@ -123,7 +123,7 @@ struct Layer {
     p.fused(n + "in_proj.weight", in.w, f.hidden,
             {{n + "in_proj_qkv.weight", f.channels()}, {n + "in_proj_z.weight", f.value_heads * f.value_dim}, {n + "in_proj_b.weight", f.value_heads},
              {n + "in_proj_a.weight", f.value_heads}});
-    p.floats(n + "conv1d.weight", delta.conv, {f.channels(), f.taps});
+    p.floats(n + "conv1d.weight", delta.conv, {f.channels(), f.taps}).dummy_spread = 0.5f;
     p.floats(n + "A_log", delta.a_log, {f.value_heads});
     p.floats(n + "dt_bias", delta.dt_bias, {f.value_heads});
     p.vector(n + "norm.weight", out_norm.w, f.value_dim);

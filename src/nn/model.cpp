@@ -20,6 +20,7 @@ Param& ParamList::floats(std::string name, Tensor& t, std::vector<int64_t> shape
   std::erase_if(parts, [](const Param::Part& p) { return p.rows == 0; });
   Param& p = add(Param::Kind::kVector, std::move(name), t, std::move(shape));
   p.parts = std::move(parts);
+  p.dummy_mean = 0;
   return p;
 }
 

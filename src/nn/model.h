@@ -50,7 +50,7 @@ struct Param {
 class ParamList {
  public:
   void vector(std::string name, Tensor& t, int64_t n, float scale = 1.0f) { add(Param::Kind::kVector, std::move(name), t, {n}).scale = scale; }
-  // Numbers of any shape. parts: as fused(), along the first dimension.
+  // Numbers of any shape, random ones around zero. parts: as fused(), along the first dimension.
   Param& floats(std::string name, Tensor& t, std::vector<int64_t> shape, std::vector<Param::Part> parts = {});
   void matrix(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kMatrix, std::move(name), t, {n, k}); }
   void fused(std::string name, Tensor& t, int64_t k, std::vector<Param::Part> parts);  // parts without rows (0) are left out
