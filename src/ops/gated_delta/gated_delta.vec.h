@@ -1,6 +1,7 @@
 // Body of the GatedDelta kernels (see ops/vec_math.h). A work item is one head of one row of the step, from its first
 // token to its last: what a row gives depends on nothing else, neither on other rows nor on the threads.
-// clang-format off: the first is used by the others
+// The first one is used by the others.
+// clang-format off
 #include "ops/gated_delta/delta_math.vec.h"
 #include "ops/gated_delta/delta_step.vec.h"
 #include "ops/gated_delta/delta_chunk.vec.h"
