@@ -24,10 +24,11 @@ TEST_P(Parity, EveryKernelEqualsItsReference) {
   }
 }
 
+// How work is shared among threads does not depend on the instruction set: one thread is for the best one alone.
 std::vector<Setup> setups() {
   std::vector<Setup> v;
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16})
-    for (int threads : {1, 3}) v.push_back({isa, threads});
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) v.push_back({isa, 3});
+  v.push_back({best_isa(), 1});
   return v;
 }
 INSTANTIATE_TEST_SUITE_P(Cpu, Parity, testing::ValuesIn(setups()), [](const auto& info) {

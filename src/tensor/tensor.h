@@ -4,6 +4,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <type_traits>
+#include <vector>
 
 #include "base/check.h"
 #include "tensor/dtype.h"
@@ -137,6 +138,14 @@ inline float packed_value(const Tensor& w, int64_t e, int64_t n, int64_t k) {
   float scale;
   std::memcpy(&scale, scales + (k / kF8Group * kPanel + row) * 4, sizeof scale);
   return f8e4m3_to_f32(word[k % p]) * scale;
+}
+// Matrix e of a packed tensor as [N, K] numbers: references read every element many times.
+inline std::vector<double> unpacked(const Tensor& w, int64_t e) {
+  std::vector<double> v;
+  v.reserve(size_t(w.outputs() * w.cols()));
+  for (int64_t n = 0; n < w.outputs(); n++)
+    for (int64_t k = 0; k < w.cols(); k++) v.push_back(packed_value(w, e, n, k));
+  return v;
 }
 inline void store_f32(void* p, int64_t i, DType t, float v) {
   switch (t) {

@@ -20,11 +20,13 @@ void store_reference(const LatentStore& a) {
   }
 }
 
-// w[h] times the latent at `at`
-std::vector<double> expand(const Tensor& w, int64_t h, const LatentCache& c, int64_t at) {
-  std::vector<double> y(static_cast<size_t>(w.dim[1]));
-  for (int64_t n = 0; n < w.dim[1]; n++)
-    for (int64_t i = 0; i < c.rank; i++) y[size_t(n)] += double(packed_value(w, h, n, i)) * load_f32(c.pool.data, at + i, c.pool.dtype);
+// w [n, rank] times the latent at `at`
+std::vector<double> expand(const std::vector<double>& w, const LatentCache& c, int64_t at) {
+  std::vector<double> y(w.size() / size_t(c.rank));
+  for (int64_t i = 0; i < c.rank; i++) {
+    const double latent = load_f32(c.pool.data, at + i, c.pool.dtype);
+    for (size_t n = 0; n < y.size(); n++) y[n] += w[n * size_t(c.rank) + size_t(i)] * latent;
+  }
   return y;
 }
 
@@ -34,10 +36,11 @@ void reference(const LatentAttention& a) {
   for (int64_t b = 0; b < a.kv_len.numel(); b++) {
     const int64_t q0 = a.cu_q.as<int32_t>()[b], q1 = a.cu_q.as<int32_t>()[b + 1], len = a.kv_len.as<int32_t>()[b];
     for (int64_t h = 0; h < H && q0 < q1; h++) {
+      const std::vector<double> w_uk = unpacked(a.w_uk, h), w_uv = unpacked(a.w_uv, h);
       std::vector<std::vector<double>> key, value;
       for (int64_t j = 0; j < len; j++) {
         const int64_t at = c.index(a.table.as<int32_t>()[b * a.table.stride[0] + j / c.block_tokens], j % c.block_tokens);
-        key.push_back(expand(a.w_uk, h, c, at)), value.push_back(expand(a.w_uv, h, c, at));
+        key.push_back(expand(w_uk, c, at)), value.push_back(expand(w_uv, c, at));
         for (int64_t i = 0; i < c.rope_dim; i++) key.back().push_back(load_f32(c.pool.data, at + c.rank + i, c.pool.dtype));
       }
       for (int64_t t = q0; t < q1; t++) {

@@ -5,12 +5,13 @@ namespace xylem {
 namespace {
 void reference(const MatMul& a) {
   const int64_t K = a.x.cols(), N = a.w.dim[0];
+  const std::vector<double> w = unpacked(a.w, 0);
   for (int64_t m = 0; m < a.x.rows(); m++)
     for (int64_t n = 0; n < N; n++) {
       double s = a.bias ? a.bias.as()[n] : 0.0;
       for (int64_t k = 0; k < K; k++) {
         const float x = a.x.row(m)[k];
-        s += double(a.round_x ? bf16_to_f32(f32_to_bf16(x)) : x) * packed_value(a.w, 0, n, k);
+        s += double(a.round_x ? bf16_to_f32(f32_to_bf16(x)) : x) * w[size_t(n * K + k)];
       }
       a.y.row(m)[n] = float(s);
     }

@@ -11,22 +11,23 @@ void reference(const MoeExperts& a) {
   const int64_t H = a.x.cols(), I = a.down.dim[2], k = a.ids.cols();
   auto rounded = [&](float v) { return double(a.round_x ? bf16_to_f32(f32_to_bf16(v)) : v); };
   auto bias = [](const Tensor& b, int64_t e, int64_t n) { return b ? double(b.row(e)[n]) : 0.0; };
-  std::vector<double> mid(static_cast<size_t>(I)), out(static_cast<size_t>(H));
+  std::vector<std::vector<double>> gate_up, down;
+  for (int64_t e = 0; e < a.down.dim[0]; e++) gate_up.push_back(unpacked(a.gate_up, e)), down.push_back(unpacked(a.down, e));
+  std::vector<double> mid(static_cast<size_t>(I)), out(static_cast<size_t>(H)), x(static_cast<size_t>(H));
   for (int64_t t = 0; t < a.x.rows(); t++) {
     std::fill(out.begin(), out.end(), 0.0);
+    for (int64_t h = 0; h < H; h++) x[size_t(h)] = rounded(a.x.row(t)[h]);
     for (int64_t i = 0; i < k; i++) {
       const int64_t e = a.ids.as<int32_t>()[t * k + i];
       for (int64_t j = 0; j < I; j++) {
         double g = bias(a.gate_up_bias, e, j), u = bias(a.gate_up_bias, e, I + j);
-        for (int64_t h = 0; h < H; h++) {
-          const double x = rounded(a.x.row(t)[h]);
-          g += x * packed_value(a.gate_up, e, j, h), u += x * packed_value(a.gate_up, e, I + j, h);
-        }
+        const double *gate = &gate_up[size_t(e)][size_t(j * H)], *up = gate + I * H;
+        for (int64_t h = 0; h < H; h++) g += x[size_t(h)] * gate[h], u += x[size_t(h)] * up[h];
         mid[size_t(j)] = rounded(float(gated_reference(a.act, float(g), float(u), a.limit)));
       }
       for (int64_t h = 0; h < H; h++) {
         double s = bias(a.down_bias, e, h);
-        for (int64_t j = 0; j < I; j++) s += mid[size_t(j)] * packed_value(a.down, e, h, j);
+        for (int64_t j = 0; j < I; j++) s += mid[size_t(j)] * down[size_t(e)][size_t(h * I + j)];
         out[size_t(h)] += s * a.weights.as()[t * k + i];
       }
     }
