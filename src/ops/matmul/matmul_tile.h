@@ -129,7 +129,7 @@ void any_tile(int rows, int panels, const TileArgs& a) {
 // of additions, the second-level cache is asked for what comes one round of blocks later, the first-level one for what
 // comes next in each block.
 constexpr int kRowBlocks = 4;
-constexpr size_t kNear = 1024, kFar = 8192;
+constexpr size_t kNear = 1024, kFar = 16384;
 template <class T, int B, int kUnroll>
 inline void row_blocks(const typename T::X* x, int64_t x_stride, const std::byte* w, int64_t steps, bool first,
                        typename T::Vec& sum) {
@@ -178,49 +178,75 @@ void row(const RowArgs& a) {
   }
 }
 
-// Weights with scales. B groups at once give independent chains of additions.
-template <class T, int B>
-inline void row_groups(const typename T::X* const (&x)[B], const std::byte* w, int64_t lines, const std::byte* scales,
-                       int64_t group, typename T::Vec& sum) {
+// Weights with scales: B groups of P panels at once. Panels share the loads of the activations, of which one row has as
+// many as multiplications.
+template <class T, int B, int P>
+[[gnu::always_inline]] inline void row_groups(const typename T::X* const (&x)[B], const std::byte* w, int64_t lines,
+                                              const std::byte* scales, size_t bytes, size_t far,
+                                              typename T::Vec (&sum)[P]) {
   constexpr int64_t kLines = T::kGroup / T::kPerLine;
-  typename T::Vec acc[B];
+  typename T::Vec acc[B][P];
 #pragma GCC unroll 8
-  for (int b = 0; b < B; b++) acc[b] = T::zero();
+  for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; p++) acc[b][p] = T::zero();
   for (int64_t i = 0; i < lines; i++)
 #pragma GCC unroll 8
     for (int b = 0; b < B; b++) {
       const std::byte* line = w + size_t(b * kLines + i) * kLineBytes;
-      __builtin_prefetch(line + kFar, 0, 2);
-      __builtin_prefetch(line + kNear, 0, 3);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) {
+        __builtin_prefetch(line + size_t(p) * bytes + far, 0, 2);
+        __builtin_prefetch(line + size_t(p) * bytes + kNear, 0, 3);
+      }
 #pragma GCC unroll 8
-      for (int s = 0; s < T::kSub; s++) acc[b] = T::mac(T::x(x[b], i, s), T::w(line, s), acc[b]);
+      for (int s = 0; s < T::kSub; s++) {
+        const typename T::One one = T::x(x[b], i, s);
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) acc[b][p] = T::mac(one, T::w(line + size_t(p) * bytes, s), acc[b][p]);
+      }
     }
 #pragma GCC unroll 8
-  for (int b = 0; b < B; b++) sum = T::fold(acc[b], T::scale(scales, group + b), sum);
+  for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; p++) sum[p] = T::fold(acc[b][p], T::scale(scales + size_t(p) * bytes, b), sum[p]);
 }
 
-template <class T>
-void scaled_row(const RowArgs& a) {
-  constexpr int64_t kLines = T::kGroup / T::kPerLine, kInBlock = kBlockK / T::kGroup, kAtOnce = 4;
+// The outputs of P panels.
+template <class T, int P>
+inline void row_panels(const RowArgs& a, int64_t n) {
+  constexpr int64_t kLines = T::kGroup / T::kPerLine, kInBlock = kBlockK / T::kGroup, kAtOnce = 4 / P;
+  constexpr size_t kGroupBytes = size_t(kLines) * kLineBytes, kScaleBytes = size_t(kBlockScaleBytes) / size_t(kInBlock);
   const int64_t lines = panel_lines(a.K, T::kType), groups = lines / kLines;
   const size_t bytes = size_t(panel_bytes(a.K, T::kType));
   const auto* x = static_cast<const typename T::X*>(a.x);
   auto group_x = [&](int64_t g) { return x + g / kInBlock * a.x_stride + g % kInBlock * T::kGroup; };
-  const std::byte* panel = a.w;
-  for (int64_t n = 0; n < a.cols; n += kPanel, panel += bytes) {
-    const std::byte *w = panel, *scales = panel + size_t(lines) * kLineBytes;
-    typename T::Vec sum = T::zero();
-    int64_t g = 0;
-    for (; g + kAtOnce <= groups; g += kAtOnce, w += kAtOnce * kLines * int64_t(kLineBytes)) {
-      __builtin_prefetch(scales + bytes + size_t(g) * size_t(panel_scale_bytes(T::kGroup * 4, T::kType) / 4), 0,
-                         2);  // the next panel's
-      row_groups<T, kAtOnce>({group_x(g), group_x(g + 1), group_x(g + 2), group_x(g + 3)}, w, kLines, scales, g, sum);
-    }
-    for (; g < groups; g++, w += kLines * int64_t(kLineBytes))
-      row_groups<T, 1>({group_x(g)}, w, kLines, scales, g, sum);
-    if (const int64_t rest = lines % kLines) row_groups<T, 1>({group_x(g)}, w, rest, scales, g, sum);
-    put<T>(sum, a.y + n, a.cols - n, a.bias ? a.bias + n : nullptr);
+  const std::byte *w = a.w + size_t(n / kPanel) * bytes, *scales = w + size_t(lines) * kLineBytes;
+  typename T::Vec sum[P];
+  for (auto& v : sum) v = T::zero();
+  int64_t g = 0;
+  for (; g + kAtOnce <= groups; g += kAtOnce, w += kAtOnce * kGroupBytes, scales += kAtOnce * kScaleBytes) {
+    const size_t to_end = size_t(groups - g) * kGroupBytes;
+    const size_t far = kFar + (to_end < kFar ? (P - 1) * bytes : 0);  // in the panels after these
+    for (int p = 0; p < P; p++) __builtin_prefetch(scales + size_t(p + P) * bytes, 0, 2);
+    if constexpr (kAtOnce == 4)
+      row_groups<T, 4, P>({group_x(g), group_x(g + 1), group_x(g + 2), group_x(g + 3)}, w, kLines, scales, bytes, far,
+                          sum);
+    else
+      row_groups<T, 2, P>({group_x(g), group_x(g + 1)}, w, kLines, scales, bytes, far, sum);
   }
+  for (; g < groups; g++, w += kGroupBytes, scales += kScaleBytes)
+    row_groups<T, 1, P>({group_x(g)}, w, kLines, scales, bytes, kFar, sum);
+  if (const int64_t rest = lines % kLines) row_groups<T, 1, P>({group_x(g)}, w, rest, scales, bytes, kFar, sum);
+  for (int p = 0; p < P; p++)
+    put<T>(sum[p], a.y + n + p * kPanel, a.cols - n - p * kPanel, a.bias ? a.bias + n + p * kPanel : nullptr);
+}
+
+template <class T>
+void scaled_row(const RowArgs& a) {
+  int64_t n = 0;
+  for (; n + kPanel < a.cols; n += 2 * kPanel) row_panels<T, 2>(a, n);
+  if (n < a.cols) row_panels<T, 1>(a, n);
 }
 
 // Weights as float32 in the order of the inputs: what the tiles of float32 weights read.
