@@ -54,7 +54,7 @@ Result<ModelSummary> summarize_model(const std::string& folder, size_t kv_elemen
   ModelSummary s;
   s.folder = folder;
   TRY(s.model, make_model(config, {.kv_dtype = kv_element_bytes == 4 ? DType::kF32 : DType::kBF16}));
-  s.architecture = config.has("architectures") ? config.texts("architectures").at(0) : config.text_or("model_type", "");
+  s.architecture = architecture_of(config);
   s.params = s.model->params();
   s.experts = count_of(json, {"num_experts", "num_local_experts", "n_routed_experts"});
   s.experts_per_token = count_of(json, {"top_k_experts", "num_experts_per_tok", "num_experts_per_token"});

@@ -77,7 +77,9 @@ class Gemma3 final : public Model {
     const bool by_kind = nested.has("full_attention") || nested.has("sliding_attention");
     full_rope_ = make_rope(by_kind ? nested.child("full_attention") : rope_config(c), f_.dim, 1e6, f_.context);
     Config local = by_kind ? nested.child("sliding_attention") : Config(nlohmann::json::object());
-    sliding_rope_ = make_rope(local, f_.dim, c.number_or("rope_local_base_freq", 1e4), f_.context);
+    const double local_base = c.number_or("rope_local_base_freq", 1e4);
+    if (!by_kind && local_base <= 1) c.fail("rope_local_base_freq must be larger than 1");
+    sliding_rope_ = make_rope(local, f_.dim, local_base, f_.context);
     ends_.vocab = f_.vocab, ends_.hidden = f_.hidden;
     ends_.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", true) : c.flag_or("tie_word_embeddings", true);
     ends_.embed.scale = float(std::sqrt(double(f_.hidden))), ends_.norm.eps = f_.eps, ends_.norm.w_offset = 1;

@@ -9,7 +9,9 @@ namespace {
 struct Traits {
   bool qk_norm = false;
   bool qkv_bias = false;
-  bool window_everywhere = false;  // sliding_window, if there is one, holds for every layer
+  // Which layers a sliding_window is for: every one, or only with use_sliding_window, and then perhaps those from
+  // max_window_layers on. layer_types, if there are any, decide instead.
+  enum class Window { kNone, kAll, kAllIfAsked, kLastIfAsked } window = Window::kNone;
 };
 
 struct Shape {
@@ -28,6 +30,7 @@ struct Shape {
         kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))), dim(int(c.integer_or("head_dim", hidden / heads, 1, 1024))),
         eps(float(c.number_or("rms_norm_eps", 1e-6))), qkv_bias(t.qkv_bias || c.flag_or("attention_bias", false)),
         o_bias(!t.qkv_bias && qkv_bias), qk_norm(t.qk_norm), ffn(c.integer("intermediate_size")) {
+    if (dim < 1) c.fail("hidden_size " + std::to_string(hidden) + " is too small for num_attention_heads " + std::to_string(heads));
     if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
     if (c.flag_or("mlp_bias", false)) c.fail("mlp_bias is not supported");
     if (c.text_or("hidden_act", "silu") != "silu") c.fail("hidden_act must be silu");
@@ -37,13 +40,16 @@ struct Shape {
 
  private:
   void read_windows(const Config& c, const Traits& t) {
+    using enum Traits::Window;
     window.assign(size_t(layers), 0);
-    const bool slides = c.has("sliding_window") && (t.window_everywhere || c.flag_or("use_sliding_window", false));
-    if (!slides) return;
-    const int width = int(c.integer("sliding_window"));
+    if (t.window == kNone) return;
     const std::vector<std::string> kinds = c.has("layer_types") ? c.texts("layer_types") : std::vector<std::string>{};
-    if (!kinds.empty() && int64_t(kinds.size()) != layers) return c.fail("layer_types has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
-    const int64_t first = t.window_everywhere ? 0 : c.integer_or("max_window_layers", layers);
+    if (c.has("layer_types") && int64_t(kinds.size()) != layers) return c.fail("layer_types has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+    for (const std::string& kind : kinds)
+      if (kind != "full_attention" && kind != "sliding_attention") return c.fail("layer_types holds '" + kind + "' (full_attention and sliding_attention are supported)");
+    if (!c.has("sliding_window") || (t.window != kAll && !c.flag_or("use_sliding_window", false))) return;
+    const int width = int(c.integer("sliding_window"));
+    const int64_t first = t.window == kLastIfAsked ? c.integer_or("max_window_layers", 28) : 0;
     for (int64_t i = 0; i < layers; i++)
       if (kinds.empty() ? i >= first : kinds[size_t(i)] == "sliding_attention") window[size_t(i)] = width;
   }
@@ -147,7 +153,8 @@ class Llama final : public Model {
   std::vector<Layer> layers_;
 };
 
-constexpr Traits kLlama{}, kMistral{.window_everywhere = true}, kQwen2{.qkv_bias = true}, kQwen3{.qk_norm = true};
+constexpr Traits kLlama{}, kMistral{.window = Traits::Window::kAll}, kQwen2{.qkv_bias = true, .window = Traits::Window::kLastIfAsked},
+    kQwen3{.qk_norm = true, .window = Traits::Window::kLastIfAsked}, kQwen3Moe{.qk_norm = true, .window = Traits::Window::kAllIfAsked};
 template <const Traits& kTraits>
 std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return std::make_unique<Llama>(c, o, kTraits); }
 
@@ -165,7 +172,7 @@ const RegisterModel qwen2({{"Qwen2ForCausalLM"}, {"qwen2"}, make<kQwen2>,
 const RegisterModel qwen3({{"Qwen3ForCausalLM"}, {"qwen3"}, make<kQwen3>,
                            {R"({"model_type": "qwen3", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
                               "intermediate_size": 64, "vocab_size": 97, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 512})"}});
-const RegisterModel qwen3_moe({{"Qwen3MoeForCausalLM"}, {"qwen3_moe"}, make<kQwen3>,
+const RegisterModel qwen3_moe({{"Qwen3MoeForCausalLM"}, {"qwen3_moe"}, make<kQwen3Moe>,
                                {R"({"model_type": "qwen3_moe", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
                                   "intermediate_size": 64, "moe_intermediate_size": 24, "num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": true, "mlp_only_layers": [1],
                                   "vocab_size": 97, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 512})"}});

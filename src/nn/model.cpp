@@ -77,6 +77,11 @@ Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptio
   return unsupported("config.json: " + what + " is not known. Known architectures: " + known);
 }
 
+std::string architecture_of(const Config& config) {
+  const std::vector<std::string> names = config.has("architectures") ? config.texts("architectures") : std::vector<std::string>{};
+  return names.empty() ? config.text_or("model_type", "") : names[0];
+}
+
 int64_t count_parameters(const std::vector<Param>& params) {
   int64_t total = 0;
   for (const Param& p : params) {

@@ -105,6 +105,7 @@ struct RegisterModel {
 };
 // The model of a parsed config.json. An unknown architecture lists the known ones; a wrong config names the key.
 Result<std::unique_ptr<Model>> make_model(const Config& config, const ModelOptions& options);
+std::string architecture_of(const Config& config);  // the first of its architectures, else its model_type
 
 // Numbers of a parameter list.
 int64_t count_parameters(const std::vector<Param>& params);

@@ -19,6 +19,17 @@ struct YarnRamp {
   double kept(int64_t i) const { return 1 - std::clamp((double(i) - low) / (high - low), 0.0, 1.0); }
 };
 
+// Settings that would make frequencies of zero, infinity or no number.
+void check_llama3(const Config& rope) {
+  const double lo = rope.number("low_freq_factor"), hi = rope.number("high_freq_factor");
+  if (lo <= 0 || hi <= lo || rope.number("original_max_position_embeddings") <= 0)
+    rope.fail("low_freq_factor and original_max_position_embeddings must be positive, high_freq_factor larger than low_freq_factor");
+}
+void check_yarn(const Config& rope) {
+  const double fast = rope.number_or("beta_fast", 32), slow = rope.number_or("beta_slow", 1);
+  if (slow <= 0 || fast <= slow) rope.fail("beta_slow must be positive and beta_fast larger");
+}
+
 double llama3_frequency(const Config& rope, double f, double factor) {
   const double lo = rope.number("low_freq_factor"), hi = rope.number("high_freq_factor"), original = rope.number("original_max_position_embeddings");
   const double wave = 2 * std::numbers::pi / f, s = (original / wave - lo) / (hi - lo);
@@ -53,6 +64,10 @@ RopeKind make_rope(const Config& rope, int64_t dim, double default_theta, int64_
     rope.fail("rope_theta must be larger than 1, factor and original_max_position_embeddings positive, partial_rotary_factor in (0, 1]");
   else if (!yarn && !llama3 && !proportional && type != "default" && type != "linear")
     rope.fail("rope_type '" + type + "' is not supported (supported: default, linear, llama3, proportional, yarn)");
+  else if (const int64_t n = proportional ? dim : int64_t(partial * double(dim)); n < 2 || n % 2)
+    rope.fail("partial_rotary_factor rotates " + std::to_string(n) + " of the " + std::to_string(dim) + " dimensions of a head, expected an even number");
+  if (llama3) check_llama3(rope);
+  if (yarn) check_yarn(rope);
   if (!rope.status().ok()) return kind;
   const int64_t rotated = int64_t(partial * double(dim)) / 2;  // pairs
   const int64_t pairs = proportional ? dim / 2 : rotated;      // proportional tables span the head; what does not rotate has frequency 0

@@ -63,7 +63,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   out.limits = plan.limits();
   EngineInfo& i = out.info;
   i.model = config.model;
-  i.architecture = model_config.has("architectures") ? model_config.texts("architectures").at(0) : "";
+  i.architecture = architecture_of(model_config);
   i.model_type = model_config.text_or("model_type", "");
   i.dtype = round_x ? "bfloat16" : "float32", i.device = "cpu", i.isa = isa_name(isa);
   i.vocab_size = model->vocab_size(), i.context_length = plan.context, i.parameters = count_parameters(params);
