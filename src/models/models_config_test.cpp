@@ -105,6 +105,20 @@ TEST(ModelsConfig, WindowsAreForTheLayersOfTheFamily) {  // window * 100 + layer
   EXPECT_EQ(windows("qwen3_moe", {{"sliding_window", 40}, {"max_window_layers", 2}, {"use_sliding_window", true}}), all);
 }
 
+TEST(ModelsConfig, AQuarterOfAHeadOfQwen35RotatesByDefault) {
+  for (const ModelEntry& e : model_registry()) {
+    if (e.model_types[0] != "qwen3_5") continue;
+    json c = json::parse(e.tiny_configs.at(0));
+    c["rope_parameters"].erase("partial_rotary_factor");
+    auto made = make_model(Config(c), {});
+    ASSERT_TRUE(made.ok());
+    for (const Param& p : (*made)->params())
+      if (p.name == "rope") {
+        EXPECT_EQ(p.constant.size(), 2u);  // pairs of a head of 16
+      }
+  }
+}
+
 TEST(ModelsConfig, AConfigWithoutArchitecturesGoesByItsModelType) {
   for (const json& names : {json(nullptr), json::array()}) {
     EXPECT_EQ(error_of("llama", {{"architectures", names}}), "");

@@ -138,7 +138,8 @@ class Qwen35 final : public Model {
       : f_(c, moe), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
     if (!c.status().ok()) return;
     // With text alone the three axes of M-RoPE have equal positions, so that its sections do not matter (specs/qwen3_5.md 6.3).
-    rope_ = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}), f_.dim, 1e7, f_.context);
+    const Config quarter(nlohmann::json{{"partial_rotary_factor", 0.25}});  // where no config says how much of a head rotates
+    rope_ = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}).with_defaults(quarter, {"partial_rotary_factor"}), f_.dim, 1e7, f_.context);
     ends_.vocab = f_.vocab, ends_.hidden = f_.hidden;
     ends_.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", false) : c.flag_or("tie_word_embeddings", false);
     ends_.norm.eps = f_.eps, ends_.norm.w_offset = 1;
