@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of docs/PERFORMANCE.md: bench/run.sh [BINARY]. Each command probes the machine's roofs in its own run; pairs that
-# are compared alternate, since a virtual machine's bandwidth changes within minutes. Takes about 15 minutes on two cores.
+# are compared alternate, since a virtual machine's bandwidth changes within minutes. Takes about 20 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 xylem=${1:-build/xylem}
@@ -16,6 +16,13 @@ for model in qwen3-0.6b gemma4-e2b; do
   done
   batch $m --input-len 512 --output-len 2 --repeats 3 --chunked-prefill-size 512
   batch $m --batch-size 16 --input-len 32 --output-len 64 --repeats 1
+done
+
+# The other families, one stream each: shapes of released models, two cut to six layers.
+for model in qwen3.5-4b gpt-oss-20b-6-layers gpt-oss-20b-6-layers-bf16 deepseek-v2-lite-6-layers; do
+  m="--model bench/configs/$model"
+  batch $m --input-len 16 --output-len 48 --repeats 2
+  batch $m --input-len 512 --output-len 2 --repeats 2 --chunked-prefill-size 512
 done
 
 # Eight clients over HTTP against the engine alone, then eight equal prompts at once.

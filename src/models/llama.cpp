@@ -9,6 +9,7 @@ namespace {
 struct Traits {
   bool qk_norm = false;
   bool qkv_bias = false;
+  int64_t head_dim = 0;  // when the config has none; 0: hidden_size / num_attention_heads
   // Which layers a sliding_window is for: every one, or only with use_sliding_window, and then perhaps those from
   // max_window_layers on. layer_types, if there are any, decide instead.
   enum class Window { kNone, kAll, kAllIfAsked, kLastIfAsked } window = Window::kNone;
@@ -27,7 +28,7 @@ struct Shape {
   Shape(const Config& c, const Traits& t)
       : hidden(c.integer("hidden_size")), vocab(c.integer("vocab_size")), layers(c.integer("num_hidden_layers", 1, 4096)),
         context(c.integer_or("max_position_embeddings", 32768, 1)), heads(int(c.integer("num_attention_heads", 1, 4096))),
-        kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))), dim(int(c.integer_or("head_dim", hidden / heads, 1, 1024))),
+        kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))), dim(int(c.integer_or("head_dim", t.head_dim ? t.head_dim : hidden / heads, 1, 1024))),
         eps(float(c.number_or("rms_norm_eps", 1e-6))), qkv_bias(t.qkv_bias || c.flag_or("attention_bias", false)),
         o_bias(!t.qkv_bias && qkv_bias), qk_norm(t.qk_norm), ffn(c.integer("intermediate_size")) {
     if (dim < 1) c.fail("hidden_size " + std::to_string(hidden) + " is too small for num_attention_heads " + std::to_string(heads));
@@ -154,7 +155,7 @@ class Llama final : public Model {
 };
 
 constexpr Traits kLlama{}, kMistral{.window = Traits::Window::kAll}, kQwen2{.qkv_bias = true, .window = Traits::Window::kLastIfAsked},
-    kQwen3{.qk_norm = true, .window = Traits::Window::kLastIfAsked}, kQwen3Moe{.qk_norm = true, .window = Traits::Window::kAllIfAsked};
+    kQwen3{.qk_norm = true, .head_dim = 128, .window = Traits::Window::kLastIfAsked}, kQwen3Moe{.qk_norm = true, .window = Traits::Window::kAllIfAsked};
 template <const Traits& kTraits>
 std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return std::make_unique<Llama>(c, o, kTraits); }
 
