@@ -7,9 +7,9 @@ packages=(
   g++ cmake ninja-build ccache mold pkg-config
   # libraries
   libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
-  libpcre2-dev libutf8proc-dev liblzma-dev libedit-dev
+  libpcre2-dev libutf8proc-dev liblzma-dev libedit-dev ocl-icd-opencl-dev opencl-headers
   # tests
-  libgtest-dev python3 python3-venv curl
+  libgtest-dev python3 python3-venv curl pocl-opencl-icd
 )
 
 missing=()

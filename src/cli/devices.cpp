@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/kernels.h"
 #include "device/cpu/cpu_device.h"
+#include "device/opencl/opencl_device.h"
 
 namespace xylem {
 namespace {
@@ -30,6 +31,19 @@ std::string proc_value(const char* file, const std::string& key) {
 int usable_cpus() {
   cpu_set_t set;
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : int(std::thread::hardware_concurrency());
+}
+
+void print_opencl(const OpenClInfo& d) {
+  fmt::print("opencl:{}: {} ({})\n", d.index, d.name, d.vendor);
+  fmt::print("  driver        {}, {}\n", d.driver, d.version);
+  fmt::print("  memory        {}, at most {} in one piece; {} local\n", format_bytes(double(d.memory_bytes)), format_bytes(double(d.max_alloc_bytes)),
+             format_bytes(double(d.local_bytes)));
+  if (!d.problem.empty()) {
+    fmt::print("  not usable    {}\n", d.problem);
+    return;
+  }
+  const char* lanes = d.lanes == LaneMode::kIntel ? "Intel's sub-groups" : d.lanes == LaneMode::kNvidia ? "warp shuffles" : "emulated lanes";
+  fmt::print("  kernels use   {} of {}, {}, {}\n", lanes, d.sub_group, d.matrix ? "DPAS" : "no matrix instructions", d.usm ? "unified shared memory" : "shared virtual memory");
 }
 
 double kib_of(const std::string& key) { return std::atof(proc_value("/proc/meminfo", key).c_str()) * 1024; }
@@ -60,6 +74,7 @@ Status devices(DevicesOptions o) {
     if (isa <= best_isa()) known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
   fmt::print("  kernels for   {} (the last is used; --isa forces one)\n", known);
   fmt::print("  memory        {} of {} available\n", format_bytes(kib_of("MemAvailable")), format_bytes(kib_of("MemTotal")));
+  for (const OpenClInfo& d : opencl_devices()) print_opencl(d);
   return {};
 }
 

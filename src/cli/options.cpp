@@ -75,8 +75,8 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
       ->type_name("NAME")->group(model);
 
   const char* machine = "Machine";
-  app.add_option("--device", e.device, "What computes (default: cpu, the only one so far)")
-      ->type_name("NAME")->check(CLI::IsMember({"cpu"}))->group(machine);
+  app.add_option("--device", e.device, "What computes: cpu, xpu (the first Intel GPU), opencl:N as `xylem devices` lists them, or auto (default: cpu)")
+      ->type_name("NAME")->group(machine);
   count_option(app, "--threads", e.threads, 1024, "Compute threads (default: one for each core)")->group(machine);
   app.add_option("--isa", e.isa,
                  "Instruction set of the CPU kernels: auto (the best this machine has), scalar, avx2, avx512 or avx512_bf16")

@@ -2,9 +2,11 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 
+#include "base/result.h"
 #include "tensor/tensor.h"
 
 namespace xylem {
@@ -20,7 +22,13 @@ class Device {
   Dev kind() const { return kind_; }
   virtual void* alloc(size_t bytes) = 0;  // zeroed lazily by the system where it can be; null when there is no memory
   virtual void free(void* p, size_t bytes) = 0;
-  virtual void sync() {}
+  // Whether the host reads and writes this memory itself. If not, copies are the only way; they come after all op calls so far.
+  virtual bool host_memory() const { return true; }
+  // From the host. Without wait, the host's bytes stay as they are until the next sync().
+  virtual void copy_in(void* to, const void* from, size_t bytes, bool /*wait*/ = true) { std::memcpy(to, from, bytes); }
+  virtual void copy_out(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }  // to the host
+  // Waits for every op call so far; says what went wrong since the last time.
+  virtual Status sync() { return {}; }
 
  private:
   const Dev kind_;

@@ -99,6 +99,13 @@ class Stream {
     if (plan_) plan_->push_back(bind(k, a));
     k.run(a, device_);
   }
+  // Whether some kernel of A is there for this device at all; a dry pass asks for every call.
+  template <class A>
+  bool has_kernel() const {
+    for (const Kernel<A>* k : Kernel<A>::all())
+      if (k->dev == device_.kind() || (k->dev == Dev::kRef && device_.kind() == Dev::kCpu)) return true;
+    return false;
+  }
   void begin_capture(Plan* plan) { plan_ = plan; }  // until end_capture, run() also appends to plan
   void end_capture() { plan_ = nullptr; }
   void replay(const Plan& plan) { for (const Launch& l : plan) l.thunk(l, device_); }

@@ -2,6 +2,7 @@
 // test (src/ops/parity_test.cpp) then runs every kernel of the op on every case, and the op benchmark times the same cases.
 #pragma once
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <random>
@@ -65,6 +66,45 @@ class CaseMemory {
   struct Block { std::byte* base; size_t bytes; };
   Device& device_;
   std::vector<Block> blocks_;
+};
+
+// Host memory for what a device with memory of its own is compared with.
+class HostMemory final : public Device {
+ public:
+  HostMemory() : Device(Dev::kRef) {}
+  void* alloc(size_t bytes) override { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }
+  void free(void* p, size_t) override { std::free(p); }
+};
+
+// The tensors of a filled case, moved to a device with their guards, and back.
+template <class A>
+class DeviceCopy {
+ public:
+  DeviceCopy(Device& d, const A& host) : device_(d), op_(host) {
+    if (d.host_memory()) return;
+    each([&](Tensor& t) {
+      Moved m{t.as<std::byte>() - CaseMemory::kGuard, nullptr, t.bytes() + 2 * CaseMemory::kGuard};
+      m.device = static_cast<std::byte*>(d.alloc(m.bytes));
+      CHECK(m.device != nullptr, m.bytes);
+      d.copy_in(m.device, m.host, m.bytes);
+      t.data = m.device + CaseMemory::kGuard;
+      moved_.push_back(m);
+    });
+  }
+  ~DeviceCopy() { for (const Moved& m : moved_) device_.free(m.device, m.bytes); }
+  DeviceCopy(const DeviceCopy&) = delete;
+  const A& op() const { return op_; }
+  void bring_back() { for (const Moved& m : moved_) device_.copy_out(m.host, m.device, m.bytes); }
+
+ private:
+  struct Moved { std::byte *host, *device; size_t bytes; };
+  void each(auto&& f) {
+    auto g = [&](Tensor& t) { if (t.rank) f(t); };
+    op_.fields(g, g, g);
+  }
+  Device& device_;
+  A op_;
+  std::vector<Moved> moved_;
 };
 
 // Random codes, but no NaN, and scales that make sums of K products near 1. Padding is zero; memory is.
@@ -134,20 +174,27 @@ struct OpSpec {
 
   ParityReport parity(Device& d) const {
     ParityReport rep;
+    HostMemory memory;
     for (const Case<A>& c : cases()) {
-      CaseMemory host(d);
+      CaseMemory host(memory);
       A want = materialise(c, host, 1);
       bool computed = false;  // want
       for (const Kernel<A>* k : Kernel<A>::all()) {
         if (k->dev != d.kind()) continue;
-        CaseMemory mem(d);
+        CaseMemory mem(memory);
         A got = materialise(c, mem, 1);
         if (k->supports && !k->supports(got, d)) { rep.unsupported++; continue; }
         if (!std::exchange(computed, true)) reference(want);
-        k->run(got, d);
-        d.sync();
+        Status ran;
+        {
+          DeviceCopy<A> copy(d, got);
+          k->run(copy.op(), d);
+          ran = d.sync();
+          copy.bring_back();
+        }
         rep.run++;
         const std::string where = std::string(A::kName) + "/" + k->name + " " + c.label + ": ";
+        if (!ran.ok()) rep.failures.push_back(where + ran.error().text);
         std::vector<Tensor> w, g;
         auto collect_w = [&](Tensor& t) { if (t.rank) w.push_back(t); };
         auto collect_g = [&](Tensor& t) { if (t.rank) g.push_back(t); };
@@ -162,9 +209,12 @@ struct OpSpec {
   }
 
   void bench(Device& d, const auto& each) const {
+    HostMemory memory;
     for (const Case<A>& c : cases()) {
-      CaseMemory mem(d);
-      A a = materialise(c, mem, 1);
+      CaseMemory mem(memory);
+      const A host = materialise(c, mem, 1);
+      DeviceCopy<A> copy(d, host);
+      A a = copy.op();
       size_t bytes = 0;
       auto count = [&](Tensor& t) { if (t.rank) bytes += t.bytes(); };
       a.fields(count, count, count);

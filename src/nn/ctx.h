@@ -1,6 +1,8 @@
 // One forward pass: what a layer may use. Passed by reference, never stored.
 #pragma once
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/check.h"
@@ -68,6 +70,7 @@ struct Ctx {
   bool round_x = false;           // the model runs in bfloat16: inputs of matrix products are rounded
   bool dry = false;               // shapes only: nothing runs, the arena measures
   HiddenTap* tap = nullptr;
+  std::set<std::string>* missing = nullptr;  // in a dry pass: ops that the device has no kernel for
 
   Tensor temp(std::initializer_list<int64_t> dims, DType t = DType::kF32) {
     Tensor x = shape(dims, t);
@@ -77,14 +80,22 @@ struct Ctx {
   template <class A>
   void run(const A& a) {
     if (!dry) stream.run(a);
+    else if (missing && !stream.has_kernel<A>()) missing->insert(A::kName);
   }
   void hidden(int index, const Tensor& x) {
-    if (tap && !dry) tap->on_hidden(index, x);
+    if (!tap || dry) return;
+    if (stream.device().host_memory()) return tap->on_hidden(index, x);
+    CHECK(x.contiguous(), index);
+    std::vector<float> host(size_t(x.numel()));
+    stream.device().copy_out(host.data(), x.data, x.bytes());
+    Tensor y = x;
+    y.data = host.data();
+    tap->on_hidden(index, y);
   }
   // The rest of this forward for the wanted logits alone.
   Ctx logits_only() const {
     CHECK(batch.logits_only != nullptr);
-    return {stream, *batch.logits_only, pools, arena, block_tokens, round_x, dry, tap};
+    return {stream, *batch.logits_only, pools, arena, block_tokens, round_x, dry, tap, missing};
   }
 };
 

@@ -2,10 +2,12 @@
 // one and several threads. The author of a kernel writes no test: constructing an OpSpec is enough.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 
 #include "device/cpu/cpu_device.h"
 #include "device/op_spec.h"
+#include "device/opencl/opencl_device.h"
 
 namespace xylem {
 namespace {
@@ -34,6 +36,24 @@ std::vector<Setup> setups() {
 INSTANTIATE_TEST_SUITE_P(Cpu, Parity, testing::ValuesIn(setups()), [](const auto& info) {
   return std::string(isa_name(info.param.isa)) + "_" + std::to_string(info.param.threads) + "_threads";
 });
+
+// The same on OpenCL devices: opencl:N for each one that can be used, or XYLEM_OPENCL=N alone. XYLEM_OP names one op.
+TEST(OpenClParity, EveryKernelEqualsItsReference) {
+  const char *wanted = std::getenv("XYLEM_OPENCL"), *only = std::getenv("XYLEM_OP");
+  int used = 0;
+  for (const OpenClInfo& info : opencl_devices()) {
+    if (!info.problem.empty() || (wanted && std::to_string(info.index) != wanted)) continue;
+    auto device = OpenClDevice::open(info);
+    ASSERT_TRUE(device.ok()) << device.error().text;
+    used++;
+    for (const OpEntry& op : op_registry()) {
+      if (only && std::string(only) != op.name) continue;
+      const ParityReport r = op.parity(**device);
+      for (const std::string& f : r.failures) ADD_FAILURE() << info.name << ": " << f;
+    }
+  }
+  if (!used) GTEST_SKIP() << "there is no OpenCL device";
+}
 
 TEST(Registry, EveryOpHasAReferenceAndCases) {
   std::set<std::string> with_reference;

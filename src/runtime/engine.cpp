@@ -159,8 +159,10 @@ class EngineImpl final : public Engine {
     StepSlab& s = pipe_.finish();
     forward_seconds_ += pipe_.last_seconds();
     sampled_.clear();
+    const bool failed = !s.status.ok();  // what it computed is not to be trusted: its requests end with an error
+    if (failed) log::error("a step failed: {}", s.status.error().text);
     for (size_t i = 0; i < s.logit_rows.size(); i++) {
-      if (s.logit_rows[i].sample) sampled_.push_back(s.sample.tokens.as<int32_t>()[i]);
+      if (s.logit_rows[i].sample) sampled_.push_back(failed ? -1 : s.result.tokens.as<int32_t>()[i]);
       else if (auto it = live_.find(s.plan.rows[size_t(s.logit_rows[i].row)].id); it != live_.end()) it->second.prompt_logprobs.push_back(logprob(s, i, it->second.request));
     }
     const double t0 = now_seconds();
@@ -170,14 +172,14 @@ class EngineImpl final : public Engine {
   }
 
   static TokenLogprob logprob(const StepSlab& s, size_t i, const GenerateRequest& r) {
-    const SampleRow& p = s.sample.rows.as<const SampleRow>()[i];
+    const SampleRow& p = s.result.rows.as<const SampleRow>()[i];
     TokenLogprob l;
-    l.token = s.sample.tokens.as<int32_t>()[i], l.logprob = s.sample.logprobs.as()[i];
+    l.token = s.result.tokens.as<int32_t>()[i], l.logprob = s.result.logprobs.as()[i];
     for (int k = 0; k < r.top_logprobs; k++) {
-      const TokenId id = s.sample.top_ids.as<int32_t>()[i * kMaxTopLogprobs + size_t(k)];
-      if (id >= 0) l.top.emplace_back(id, s.sample.top_logprobs.as()[i * kMaxTopLogprobs + size_t(k)]);
+      const TokenId id = s.result.top_ids.as<int32_t>()[i * kMaxTopLogprobs + size_t(k)];
+      if (id >= 0) l.top.emplace_back(id, s.result.top_logprobs.as()[i * kMaxTopLogprobs + size_t(k)]);
     }
-    for (int32_t k = p.chosen_begin; k < p.chosen_end; k++) l.chosen.emplace_back(s.sample.chosen_ids.as<int32_t>()[k], s.sample.chosen_logprobs.as()[k]);
+    for (int32_t k = p.chosen_begin; k < p.chosen_end; k++) l.chosen.emplace_back(s.result.chosen_ids.as<int32_t>()[k], s.result.chosen_logprobs.as()[k]);
     return l;
   }
 

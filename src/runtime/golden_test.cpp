@@ -195,7 +195,7 @@ TEST_P(GoldenTest, HiddenStatesOfEveryLayer) {
   builder.build(plan, *loaded->sched, [&](RequestId) -> const GenerateRequest& { return request; }, slab);
   Tap tap;
   loaded->runner->set_tap(&tap);
-  loaded->runner->run(slab);
+  ASSERT_TRUE(loaded->runner->run(slab).ok());
   int layers = 0;
   for (; tensors->count("word.hidden." + std::to_string(layers)); layers++) {
     const StoredTensor& want = tensors->at("word.hidden." + std::to_string(layers));

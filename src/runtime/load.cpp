@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "runtime/choose_device.h"
 #include "runtime/memory_plan.h"
 #include "weights/checkpoint.h"
 #include "weights/memory.h"
@@ -33,7 +34,6 @@ void log_info(const EngineInfo& i, const MemoryPlan& p) {
 }  // namespace
 
 Result<LoadedEngine> load_engine(const EngineConfig& config) {
-  if (config.device != "cpu" && config.device != "auto") return unsupported("unknown --device '" + config.device + "': use cpu");
   const std::optional<Policy> policy = policy_named(config.schedule_policy);
   if (!policy) return invalid("unknown --schedule-policy '" + config.schedule_policy + "': use fcfs, lpm or priority");
   TRY(const Isa isa, parse_isa(config.isa));
@@ -46,17 +46,20 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   TRY(std::unique_ptr<Model> model, make_model(model_config, {config.dtype == "float32" ? DType::kF32 : DType::kBF16}));
   TRY(const bool round_x, parse_round_x(config.dtype, *model));
   const int threads = config.threads ? config.threads : int(std::max(1u, std::thread::hardware_concurrency()));
-  auto device = std::make_unique<CpuDevice>(threads, isa);
+  TRY(ChosenDevice chosen, choose_device(config.device));
+  auto host = std::make_unique<CpuDevice>(threads, isa);  // packs weights, whatever computes
   const double t0 = now_seconds();
   LoadOptions load;
   load.dummy = config.load_format == "dummy";
   load.dummy_type = quantised_type(model_config);
   load.progress = config.progress;
-  TRY(LoadedWeights weights, load_weights(config.model, *model, *device, load));
+  load.available_bytes = int64_t(chosen.memory_bytes / 10 * 9);
+  TRY(LoadedWeights weights, load_weights(config.model, *model, *host, load, chosen.device.get()));
+  const int64_t available = chosen.device ? load.available_bytes - weights.bytes : available_memory_bytes();
 
   LoadedEngine out;
   const std::vector<Param> params = model->params();
-  TRY(MemoryPlan plan, plan_memory(config, *model, prompt_matrix_parameters(params), threads, available_memory_bytes()));
+  TRY(MemoryPlan plan, plan_memory(config, *model, prompt_matrix_parameters(params), threads, available));
   if (config.state_snapshot_interval && plan.snapshot_interval == 0) log::warn("--state-snapshot-interval is ignored: this model keeps no recurrent states");
   // A request cannot outgrow the pool it would have to itself.
   plan.context = int(std::min<int64_t>(plan.context, plan.max_total_tokens));
@@ -65,13 +68,14 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   i.model = config.model;
   i.architecture = architecture_of(model_config);
   i.model_type = model_config.text_or("model_type", "");
-  i.dtype = round_x ? "bfloat16" : "float32", i.device = "cpu", i.isa = isa_name(isa);
+  i.dtype = round_x ? "bfloat16" : "float32", i.device = chosen.name, i.isa = chosen.device ? "opencl" : isa_name(isa);
   i.vocab_size = model->vocab_size(), i.context_length = plan.context, i.parameters = count_parameters(params);
   i.weight_bytes = weights.bytes + weights.mapped_bytes, i.kv_bytes = plan.kv_bytes, i.max_total_tokens = plan.max_total_tokens;
   i.page_size = plan.page_size, i.chunked_prefill_size = plan.chunk_tokens, i.max_running_requests = plan.max_running, i.max_queued_requests = plan.max_queued;
   i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : 1;
   i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
   const std::vector<CacheGroup> groups = model->caches().groups();
+  std::unique_ptr<Device> device = chosen.device ? std::move(chosen.device) : std::move(host);
   TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
   out.runner->set_explain(config.explain);
   out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,

@@ -30,7 +30,7 @@ void StepPipe::start(StepSlab& s) {
   CHECK(&s == slabs_[next_].get());
   if (!thread_.joinable()) {
     const double t0 = now_seconds();
-    runner_.run(s);
+    s.status = runner_.run(s);
     seconds_[next_] = now_seconds() - t0;
   } else {
     {
@@ -64,7 +64,7 @@ void StepPipe::worker() {
     todo_.pop_front();
     lock.unlock();
     const double t0 = now_seconds();
-    runner_.run(*slabs_[i]);
+    slabs_[i]->status = runner_.run(*slabs_[i]);
     const double t1 = now_seconds();
     lock.lock();
     seconds_[i] = t1 - t0;

@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/log.h"
 
 namespace xylem {
 
-Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
+Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
                                                const std::vector<int>& pool_blocks, bool round_x) {
   std::unique_ptr<Runner> r(new Runner(std::move(device), std::move(model), std::move(weights), limits, round_x));
   TRY_VOID(r->allocate(pool_blocks));
@@ -29,14 +30,14 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
   token_pool_ = shape({limits_.rows, limits_.context + 1}, DType::kI32);
   token_memory_ = Buffer(*device_, token_pool_.bytes());
   token_pool_.data = token_memory_.data();
-  const size_t arena = measure();
+  TRY(const size_t arena, measure());
   arena_memory_ = Buffer(*device_, arena);
   if (!token_memory_ || !arena_memory_) return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", arena));
   return {};
 }
 
-// The largest step there can be, run dry.
-size_t Runner::measure() {
+// The largest step there can be, run dry: bytes of temporaries.
+Result<size_t> Runner::measure() {
   StepSlab s(*device_, limits_, model_->caches());
   const int64_t T = limits_.tokens, B = limits_.rows, R = limits_.logit_rows, M = limits_.max_blocks();
   auto batch_of = [&](Batch& b, int64_t tokens, int64_t rows) {
@@ -47,33 +48,39 @@ size_t Runner::measure() {
   batch_of(s.batch, T, B), batch_of(s.tail, R, R);
   s.batch.logits_only = &s.tail;
   Arena arena;
-  Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, /*dry=*/true};
+  std::set<std::string> missing;
+  Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, /*dry=*/true, nullptr, &missing};
+  c.run(s.take), c.run(s.sample);
   model_->forward(c);
+  if (!missing.empty()) return unsupported(fmt::format("this model needs operations that the device has no kernels for: {}", fmt::join(missing, ", ")));
   return arena.peak() + 4096;
 }
 
-void Runner::run(StepSlab& s, Plan* plan) {
+Status Runner::run(StepSlab& s, Plan* plan) {
   bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;
   if (pending && !plan) return run_explained(s, pending, &pending == &explain_prompt_ ? "prompt" : "decode");
   if (plan) stream_.begin_capture(plan);
   Arena arena(arena_memory_.data(), arena_memory_.bytes());
   Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, false, tap_};
+  s.to_device();
   stream_.run(s.take);
   s.sample.logits = model_->forward(c);
   if (s.sample.logits) stream_.run(s.sample);
-  device_->sync();
+  s.to_host();
   if (plan) stream_.end_capture();
+  return device_->sync();
 }
 
-void Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {
+Status Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {
   Plan plan;
-  run(s, &plan);
+  TRY_VOID(run(s, &plan));
   pending = false;
   std::map<std::pair<std::string, std::string>, int> calls;
   for (const Launch& l : plan) calls[{l.op, l.kernel}]++;
   std::string text;
   for (const auto& [k, n] : calls) text += fmt::format("{}{}:{} x{}", text.empty() ? "" : ", ", k.first, k.second, n);
   log::info("kernels of a {} step of {} tokens: {}", kind, s.batch.tokens.numel(), text);
+  return {};
 }
 
 }  // namespace xylem

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "device/cpu/cpu_device.h"
+#include "device/device.h"
 #include "nn/model.h"
 #include "runtime/step.h"
 #include "weights/loader.h"
@@ -14,15 +14,16 @@ namespace xylem {
 class Runner {
  public:
   // Allocates the cache (pool_blocks per group), the token pool and the memory of a forward, which a dry pass measures.
-  static Result<std::unique_ptr<Runner>> create(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
+  static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
                                                 const std::vector<int>& pool_blocks, bool round_x);
   // Runs the step to its end on this thread; s.sample's outputs are then on the host. One thread at a time.
   // With plan, every op call is recorded in it as well.
-  void run(StepSlab& s, Plan* plan = nullptr);
+  // An error is the device's: what the step computed is not to be used.
+  Status run(StepSlab& s, Plan* plan = nullptr);
   // Runs recorded calls again: with unchanged slabs, the same bits in the same places.
   void replay(const Plan& plan) { stream_.replay(plan); }
 
-  CpuDevice& device() { return *device_; }
+  Device& device() { return *device_; }
   const Model& model() const { return *model_; }
   Tensor token_pool() const { return token_pool_; }
   std::span<const Tensor> pools() const { return pools_; }  // per cache group; between steps a test may look and write
@@ -30,13 +31,13 @@ class Runner {
   void set_explain(bool on) { explain_prompt_ = explain_decode_ = on; }  // log the kernels of the next step of each kind
 
  private:
-  Runner(std::unique_ptr<CpuDevice> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
+  Runner(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
       : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
   Status allocate(const std::vector<int>& pool_blocks);
-  size_t measure();
-  void run_explained(StepSlab& s, bool& pending, const char* kind);
+  Result<size_t> measure();
+  Status run_explained(StepSlab& s, bool& pending, const char* kind);
 
-  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<Model> model_;
   LoadedWeights weights_;
   StepLimits limits_;

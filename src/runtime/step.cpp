@@ -5,7 +5,7 @@
 
 namespace xylem {
 
-StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout) {
+StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout) : device_(device) {
   const int64_t T = limits.tokens, B = limits.rows, R = limits.logit_rows, M = limits.max_blocks();
   std::vector<Tensor*> all;
   auto want = [&](Tensor& t, std::initializer_list<int64_t> dims, DType type = DType::kI32) {
@@ -30,9 +30,32 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   for (Tensor* t : all) bytes += (t->bytes() + 63) / 64 * 64;
   memory_ = Buffer(device, bytes);
   CHECK(bool(memory_), bytes);
-  auto* p = static_cast<std::byte*>(memory_.data());
+  if (!device.host_memory()) mirror_.resize(bytes);
+  host_ = mirror_.empty() ? static_cast<std::byte*>(memory_.data()) : mirror_.data();
+  std::byte* p = host_;
   for (Tensor* t : all) t->data = p, p += (t->bytes() + 63) / 64 * 64;
   batch.groups.resize(groups), tail.groups.resize(groups);
+}
+
+void StepSlab::to_device() {
+  if (mirror_.empty()) return;
+  auto send = [&](const Tensor& t) {
+    if (t.rank && t.numel()) device_.copy_in(t.data, on_host(t.data), t.bytes(), /*wait=*/false);
+  };
+  auto send_batch = [&](const Batch& b) {
+    for (const Tensor* t : {&b.positions, &b.cu_q, &b.kv_len, &b.logit_rows}) send(*t);
+    for (const Batch::Group& g : b.groups) send(g.slots), send(g.table), send(g.state_in);
+  };
+  send(take.slots);
+  send_batch(batch);
+  if (batch.logits_only == &tail) send_batch(tail);
+  for (const Tensor* t : {&sample.rows, &sample.adjust_ids, &sample.adjust_add, &sample.chosen_ids}) send(*t);
+}
+
+void StepSlab::to_host() {
+  if (mirror_.empty()) return;
+  for (const Tensor* t : {&sample.tokens, &sample.logprobs, &sample.top_ids, &sample.top_logprobs, &sample.chosen_logprobs})
+    if (t->numel()) device_.copy_out(on_host(t->data), t->data, t->bytes());
 }
 
 void BatchBuilder::copy_table(const Request& r, size_t group, int begin, int end, int32_t* out) const {
@@ -57,7 +80,7 @@ void BatchBuilder::fill_state(const Row& row, const Request& r, size_t group, in
 
 void BatchBuilder::fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s) {
   if (slot_owner_[size_t(row.slot)] != row.id) {  // newly in this slot: its known tokens move in
-    std::copy(r.tokens.begin(), r.tokens.end(), token_pool_.as<int32_t>() + row.slot * token_pool_.stride[0]);
+    s.device_.copy_in(token_pool_.as<int32_t>() + row.slot * token_pool_.stride[0], r.tokens.data(), r.tokens.size() * sizeof(TokenId));
     slot_owner_[size_t(row.slot)] = row.id;
   }
   auto& w = s.whole_;
@@ -144,6 +167,10 @@ void BatchBuilder::fill_sampling(const Scheduler& sched, const std::function<con
   s.sample = {{}, s.view(w.sample_rows, {R, int64_t(sizeof(SampleRow))}), s.view(w.adjust_ids, {adjust}), s.view(w.adjust_add, {adjust}), s.view(w.chosen_ids, {chosen}),
               token_pool_, s.view(w.out_tokens, {R}), s.view(w.out_logprobs, {R}), s.view(w.out_top_ids, {R, kMaxTopLogprobs}),
               s.view(w.out_top_logprobs, {R, kMaxTopLogprobs}), s.view(w.out_chosen, {chosen})};
+  s.result = s.sample;
+  for (Tensor* t : {&s.result.rows, &s.result.adjust_ids, &s.result.adjust_add, &s.result.chosen_ids, &s.result.tokens, &s.result.logprobs, &s.result.top_ids,
+                    &s.result.top_logprobs, &s.result.chosen_logprobs})
+    t->data = s.on_host(t->data);
 }
 
 void BatchBuilder::build(const StepPlan& plan, const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s) {

@@ -33,24 +33,35 @@ struct LogitRow {
 };
 
 // Inputs and outputs of one step. Two exist at pipeline depth 2: one is filled while the device works on the other.
-// Everything the device reads is in `slab`, at addresses that never change.
+// Everything the device reads lies at addresses that never change. A device with memory of its own has a copy of the slab, which
+// batch, take and sample refer to; to_device() and to_host() bring it up to date.
 class StepSlab {
  public:
   StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout);
   StepSlab(const StepSlab&) = delete;
+  void to_device();        // inputs, as far as this step uses them
+  void to_host();          // outputs; waits for the step
 
   StepPlan plan;
   Batch batch;             // views of this step's size
   Batch tail;              // batch.logits_only, unless the batch itself is that
   TakeTokens take;         // fills batch.tokens from the token pool
   Sample sample;           // logits are set after the forward
+  Sample result;           // the same, but for the logits, as the host reads it
   std::vector<LogitRow> logit_rows;
+  Status status;           // of the run
 
  private:
   friend class BatchBuilder;
-  Tensor view(const Tensor& whole, std::initializer_list<int64_t> dims) const { return make_tensor(whole.data, whole.dtype, dims); }
+  // The first part of a full-size tensor, on the device.
+  Tensor view(const Tensor& whole, std::initializer_list<int64_t> dims) const { return make_tensor(on_device(whole.data), whole.dtype, dims); }
+  void* on_device(void* host) const { return static_cast<std::byte*>(memory_.data()) + (static_cast<std::byte*>(host) - host_); }
+  std::byte* on_host(void* device) const { return host_ + (static_cast<std::byte*>(device) - static_cast<std::byte*>(memory_.data())); }
+  Device& device_;
   Buffer memory_;
-  struct Whole {           // full-size tensors
+  std::vector<std::byte> mirror_;  // the host's copy, if the device's memory is not the host's
+  std::byte* host_ = nullptr;
+  struct Whole {           // full-size tensors, on the host
     Tensor tokens, token_slots, positions, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
     Tensor sample_rows, adjust_ids, adjust_add, chosen_ids, out_tokens, out_logprobs, out_top_ids, out_top_logprobs, out_chosen;
     std::vector<Tensor> slots, table, tail_table, state_in;

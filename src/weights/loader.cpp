@@ -46,27 +46,48 @@ Status run_tasks(ThreadPool& pool, const std::vector<Task>& tasks, ProgressBar& 
   return first_error;
 }
 
-Status run_load(ThreadPool& pool, const WeightPlan& plan, std::byte* slab, bool progress) {
+// Where filled tasks go: straight into memory that the host writes, else through a piece of a thread's own.
+struct Slab {
+  Device& device;
+  std::byte* data;
+
+  // fill(base): writes units [task.begin, task.end) behind `base`, where unit 0 of the placement would be.
+  template <class F>
+  Status put(const Task& task, F&& fill) const {
+    const int64_t offset = task.place->offset;
+    if (device.host_memory()) return fill(data + offset);
+    const int64_t unit = unit_bytes(*task.place), bytes = (task.end - task.begin) * unit;
+    thread_local std::vector<std::byte> staging;
+    staging.resize(size_t(bytes));
+    TRY_VOID(fill(staging.data() - task.begin * unit));
+    device.copy_in(data + offset + task.begin * unit, staging.data(), size_t(bytes));
+    return {};
+  }
+};
+
+Status run_load(ThreadPool& pool, const WeightPlan& plan, const Slab& slab, bool progress) {
   const std::vector<Task> tasks = split(plan);
   ProgressBar bar("loading weights", plan.slab_bytes, progress);
   return run_tasks(pool, tasks, bar, [&](int64_t i, int threads, FillScratch& scratch) -> Status {
     const Task& task = tasks[size_t(i)];
     if (size_t(i + threads) < tasks.size()) prefetch(tasks[size_t(i + threads)]);
-    TRY_VOID(fill_task(task, slab + task.place->offset, scratch));
+    TRY_VOID(slab.put(task, [&](std::byte* base) { return fill_task(task, base, scratch); }));
     drop(task);
     return {};
   });
 }
 
-void run_dummy(ThreadPool& pool, const WeightPlan& plan, std::byte* slab, const LoadOptions& options) {
+void run_dummy(ThreadPool& pool, const WeightPlan& plan, const Slab& slab, const LoadOptions& options) {
   const std::vector<Task> tasks = split(plan);
   ProgressBar bar("random weights", plan.slab_bytes, options.progress);
   const Status done = run_tasks(pool, tasks, bar, [&](int64_t i, int, FillScratch& scratch) -> Status {
     const Task& task = tasks[size_t(i)];
     const Placement& p = *task.place;
-    if (p.param->kind == Kind::kConstant) return fill_task(task, slab + p.offset, scratch);
-    fill_random(task, options.seed, uint64_t(&p - plan.placements.data()), slab + p.offset, scratch);
-    return {};
+    return slab.put(task, [&](std::byte* base) -> Status {
+      if (p.param->kind == Kind::kConstant) return fill_task(task, base, scratch);
+      fill_random(task, options.seed, uint64_t(&p - plan.placements.data()), base, scratch);
+      return {};
+    });
   });
   CHECK(done.ok());
 }
@@ -110,7 +131,7 @@ std::string size_text(int64_t bytes) {
   return mib < 1024 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024);
 }
 
-Result<Buffer> allocate(CpuDevice& device, int64_t bytes, int64_t available) {
+Result<Buffer> allocate(Device& device, int64_t bytes, int64_t available) {
   if (available <= 0) available = available_memory_bytes();
   if (bytes > available)
     return no_capacity("The model needs " + size_text(bytes) + " for weights, " + size_text(available) +
@@ -154,15 +175,18 @@ void finish(LoadedWeights& w, const WeightPlan& plan, double start) {
 
 }  // namespace
 
-Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options) {
+Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options, Device* target) {
   const double start = now_seconds();
   const std::vector<Param> params = model.params();
+  Device& to = target ? *target : device;
   LoadedWeights w;
   if (options.dummy) {
     TRY(WeightPlan plan, plan_dummy(params, options.dummy_type));
-    TRY(w.slab, allocate(device, plan.slab_bytes, options.available_bytes));
-    run_dummy(device.pool(), plan, static_cast<std::byte*>(w.slab.data()), options);
-    bind_tensors(plan, static_cast<std::byte*>(w.slab.data()));
+    TRY(w.slab, allocate(to, plan.slab_bytes, options.available_bytes));
+    const Slab slab{to, static_cast<std::byte*>(w.slab.data())};
+    run_dummy(device.pool(), plan, slab, options);
+    TRY_VOID(to.sync());
+    bind_tensors(plan, slab.data);
     finish(w, plan, start);
     log::info("made {:.2f} GB of random weights in {:.1f} s, {:.2f} GB/s", double(w.bytes) / 1e9, w.seconds, double(w.bytes) / 1e9 / w.seconds);
     return w;
@@ -171,9 +195,15 @@ Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuD
   TRY(WeightPlan plan, plan_weights(params, model.prefixes(), files));
   for (const std::string& note : plan.notes) log::warn("{}", note);
   drop_equal_ties(plan);
-  TRY(w.slab, allocate(device, plan.slab_bytes, options.available_bytes));
-  TRY_VOID(run_load(device.pool(), plan, static_cast<std::byte*>(w.slab.data()), options.progress));
-  bind_tensors(plan, static_cast<std::byte*>(w.slab.data()));
+  if (!to.host_memory()) {  // only the host reads files
+    for (Placement& p : plan.placements) p.mapped = false;
+    assign_offsets(plan);
+  }
+  TRY(w.slab, allocate(to, plan.slab_bytes, options.available_bytes));
+  const Slab slab{to, static_cast<std::byte*>(w.slab.data())};
+  TRY_VOID(run_load(device.pool(), plan, slab, options.progress));
+  TRY_VOID(to.sync());
+  bind_tensors(plan, slab.data);
   log_unused(plan, files, model.unused());
   w.files = std::move(files).release(mapped_files(plan));
   finish(w, plan, start);

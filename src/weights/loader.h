@@ -30,8 +30,9 @@ struct LoadedWeights {
   std::string dtype_stored;  // "bfloat16": the type of most weights' bytes
 };
 
-// Sets every *param.tensor of model.params(). Runs on the device's threads. Errors: kNotFound and kInvalid name file and
+// Sets every *param.tensor of model.params(). Runs on the threads of `device`. Errors: kNotFound and kInvalid name file and
 // tensor; kNoCapacity says how much memory is needed and available. After an error the model's tensors are unusable.
-Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options);
+// target: where the weights go; by default the memory of that same device.
+Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options, Device* target = nullptr);
 
 }  // namespace xylem

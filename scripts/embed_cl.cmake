@@ -1,0 +1,12 @@
+# cmake -DIN=file.cl -DOUT=file.cpp -P embed_cl.cmake: an OpenCL source as a string of the program, in pieces that compilers take.
+file(READ ${IN} text)
+get_filename_component(name ${IN} NAME)
+set(body "")
+string(LENGTH "${text}" length)
+set(at 0)
+while(at LESS length)
+  string(SUBSTRING "${text}" ${at} 8000 piece)
+  string(APPEND body "R\"cl_source(${piece})cl_source\"\n")
+  math(EXPR at "${at} + 8000")
+endwhile()
+file(WRITE ${OUT} "#include \"device/opencl/opencl_device.h\"\nnamespace {\nconst xylem::RegisterClSource source(\"${name}\",\n${body});\n}\n")

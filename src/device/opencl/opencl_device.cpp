@@ -1,0 +1,143 @@
+#include "device/opencl/opencl_device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "device/opencl/program_cache.h"
+
+namespace xylem {
+namespace {
+
+template <class F>
+void load_extension(cl_platform_id platform, const char* name, F& f) {
+  f = reinterpret_cast<F>(clGetExtensionFunctionAddressForPlatform(platform, name));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<OpenClDevice>> OpenClDevice::open(const OpenClInfo& info) {
+  if (!info.problem.empty()) return unsupported(fmt::format("OpenCL device {} ({}) cannot be used: {}", info.index, info.name, info.problem));
+  std::unique_ptr<OpenClDevice> d(new OpenClDevice(info));
+  TRY_VOID(d->start());
+  return d;
+}
+
+Status OpenClDevice::start() {
+  cl_int e = CL_SUCCESS;
+  context_ = clCreateContext(nullptr, 1, &info_.id, nullptr, nullptr, &e);
+  if (e != CL_SUCCESS) return internal_error(fmt::format("{}: clCreateContext fails with {}", info_.name, e));
+  queue_ = clCreateCommandQueueWithProperties(context_, info_.id, nullptr, &e);
+  if (e != CL_SUCCESS) return internal_error(fmt::format("{}: clCreateCommandQueue fails with {}", info_.name, e));
+  if (info_.usm) {
+    load_extension(info_.platform, "clDeviceMemAllocINTEL", device_alloc_);
+    load_extension(info_.platform, "clMemBlockingFreeINTEL", device_free_);
+    load_extension(info_.platform, "clSetKernelArgMemPointerINTEL", set_pointer_);
+    load_extension(info_.platform, "clEnqueueMemcpyINTEL", memcpy_);
+    info_.usm = device_alloc_ && device_free_ && set_pointer_ && memcpy_;
+    if (!info_.usm && !info_.svm) return unsupported(info_.name + ": the driver names unified shared memory but lacks its functions");
+  }
+  unused_ = alloc(256);
+  if (!unused_) return no_capacity(info_.name + ": no memory");
+  return {};
+}
+
+OpenClDevice::~OpenClDevice() {
+  if (queue_) clFinish(queue_);
+  for (auto& [key, k] : kernels_) clReleaseKernel(k);
+  for (auto& [key, p] : programs_) clReleaseProgram(p);
+  if (unused_) free(unused_, 256);
+  if (scratch_) free(scratch_, scratch_bytes_);
+  if (queue_) clReleaseCommandQueue(queue_);
+  if (context_) clReleaseContext(context_);
+}
+
+void* OpenClDevice::alloc(size_t bytes) {
+  cl_int e = CL_SUCCESS;
+  constexpr cl_uint kAlign = 64;
+  if (!info_.usm) return clSVMAlloc(context_, CL_MEM_READ_WRITE, std::max<size_t>(bytes, 1), kAlign);
+  // Without the flag, devices that address 32 bits by default refuse more than 4 GiB in one piece.
+  constexpr cl_mem_properties_intel kFlagsKey = 0x10001 /* CL_MEM_FLAGS_INTEL */, kUnrestricted = 1 << 23 /* CL_MEM_ALLOW_UNRESTRICTED_SIZE_INTEL */;
+  const cl_mem_properties_intel properties[] = {kFlagsKey, kUnrestricted, 0};
+  return device_alloc_(context_, info_.id, bytes > info_.max_alloc_bytes ? properties : nullptr, std::max<size_t>(bytes, 1), kAlign, &e);
+}
+
+void OpenClDevice::free(void* p, size_t) {
+  if (!p) return;
+  if (queue_) clFinish(queue_);
+  if (info_.usm) device_free_(context_, p);
+  else clSVMFree(context_, p);
+}
+
+void OpenClDevice::copy(void* to, const void* from, size_t bytes, bool wait, const char* what) {
+  if (!bytes) return;
+  std::lock_guard lock(queue_mutex_);
+  const cl_bool block = wait ? CL_TRUE : CL_FALSE;
+  check(info_.usm ? memcpy_(queue_, block, to, from, bytes, 0, nullptr, nullptr) : clEnqueueSVMMemcpy(queue_, block, to, from, bytes, 0, nullptr, nullptr), what);
+}
+void OpenClDevice::copy_in(void* to, const void* from, size_t bytes, bool wait) { copy(to, from, bytes, wait, "a copy to the device"); }
+void OpenClDevice::copy_out(void* to, const void* from, size_t bytes) { copy(to, from, bytes, true, "a copy from the device"); }
+
+Status OpenClDevice::sync() {
+  check(clFinish(queue_), "clFinish");
+  if (error_.text.empty()) return {};
+  return std::exchange(error_, {});
+}
+
+void OpenClDevice::check(cl_int e, const char* what) {
+  if (e == CL_SUCCESS || !error_.text.empty()) return;
+  const bool memory = e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES || e == CL_OUT_OF_HOST_MEMORY;
+  const std::string text = fmt::format("{}: {} fails with OpenCL error {}", info_.name, what, e);
+  error_ = memory ? no_capacity(text) : internal_error(text);
+}
+
+cl_program OpenClDevice::program(const std::string& file, const std::string& options) {
+  const auto [it, added] = programs_.try_emplace(file + " " + options, nullptr);
+  if (!added) return it->second;
+  const Result<std::string> source = cl_source(file);
+  CHECK(source.ok(), file);
+  std::string all = fmt::format("-cl-std=CL1.2 -DSG={} -DX_HW={} -DX_DPAS={} {}", info_.sub_group, int(info_.lanes), int(info_.matrix || info_.lanes != LaneMode::kIntel), options);
+  if (info_.intel) all += " -cl-intel-greater-than-4GB-buffer-required";
+  Result<cl_program> p = build_program(context_, info_, file, *source, all);
+  if (p.ok()) it->second = *p;
+  else if (error_.text.empty()) error_ = p.error();
+  return it->second;
+}
+
+cl_kernel OpenClDevice::kernel(const char* file, const char* entry, const std::string& options) {
+  std::string key = entry;
+  key += '|', key += options;
+  const auto it = kernels_.find(key);
+  if (it != kernels_.end()) return it->second;
+  cl_kernel k = nullptr;
+  if (cl_program p = program(file, options)) {
+    cl_int e = CL_SUCCESS;
+    k = clCreateKernel(p, entry, &e);
+    check(e, entry);
+  }
+  return kernels_[key] = k;
+}
+
+void OpenClDevice::bind_pointer(cl_kernel k, cl_uint i, const void* p) {
+  if (!p) p = unused_;
+  check(info_.usm ? set_pointer_(k, i, p) : clSetKernelArgSVMPointer(k, i, p), "binding an argument");
+}
+
+void OpenClDevice::enqueue(cl_kernel k, const NDRange& r) {
+  const size_t global[3] = {r.groups[0] * r.group_size, r.groups[1], r.groups[2]}, local[3] = {r.group_size, 1, 1};
+  std::lock_guard lock(queue_mutex_);
+  check(clEnqueueNDRangeKernel(queue_, k, 3, nullptr, global, local, 0, nullptr, nullptr), "a launch");
+  launches_++;
+}
+
+void* OpenClDevice::scratch(size_t bytes) {
+  if (bytes <= scratch_bytes_) return scratch_;
+  if (scratch_) free(scratch_, scratch_bytes_);
+  scratch_ = alloc(bytes);
+  scratch_bytes_ = scratch_ ? bytes : 0;
+  if (!scratch_) check(CL_MEM_OBJECT_ALLOCATION_FAILURE, "allocating working memory");
+  return scratch_;
+}
+
+}  // namespace xylem

@@ -1,0 +1,123 @@
+// A GPU through OpenCL: memory that kernels address by pointers (USM where the driver has it, else SVM), one in-order queue,
+// kernels compiled from the program's own sources and kept on disk. No Intel name outside this folder and the .cl files.
+#pragma once
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#define CL_TARGET_OPENCL_VERSION 300
+#include <CL/cl.h>
+#include <CL/cl_ext.h>
+
+#include "base/result.h"
+#include "device/device.h"
+
+namespace xylem {
+
+// How kernels exchange data within a sub-group; the values of X_HW in shim.clh.
+enum class LaneMode : int { kEmulated = 0, kIntel = 1, kNvidia = 2, kRaceCheck = 3 };
+
+struct OpenClInfo {
+  int index = 0;               // of "opencl:N"
+  cl_platform_id platform = nullptr;
+  cl_device_id id = nullptr;
+  std::string name, vendor, driver, version, extensions;
+  bool gpu = false, intel = false, integrated = false;
+  size_t memory_bytes = 0, max_alloc_bytes = 0, local_bytes = 0;
+  int compute_units = 0;
+  bool usm = false, svm = false, command_buffers = false;
+  LaneMode lanes = LaneMode::kEmulated;
+  int sub_group = 16;          // width that kernels are compiled for
+  bool matrix = false;         // bf16 matrix instructions (DPAS)
+  std::string problem;         // why the backend cannot use it; empty when it can
+};
+std::vector<OpenClInfo> opencl_devices();  // every device of every platform; none without a driver
+
+// Types that kernels take by value.
+template <class T>
+struct IsKernelArgument : std::is_arithmetic<T> {};
+
+struct NDRange {
+  std::array<size_t, 3> groups{1, 1, 1};
+  size_t group_size = 1;       // work-items of a group, along the first dimension
+};
+
+class OpenClDevice final : public Device {
+ public:
+  static Result<std::unique_ptr<OpenClDevice>> open(const OpenClInfo& info);
+  ~OpenClDevice() override;
+  void* alloc(size_t bytes) override;
+  void free(void* p, size_t bytes) override;
+  bool host_memory() const override { return false; }
+  void copy_in(void* to, const void* from, size_t bytes, bool wait = true) override;  // any thread
+  void copy_out(void* to, const void* from, size_t bytes) override;  // any thread; waits for everything before it
+  Status sync() override;
+  const OpenClInfo& info() const { return info_; }
+
+  // A kernel of one of the program's .cl files; compiled when first asked for. options: "-DTM=4 ...". One thread.
+  cl_kernel kernel(const char* file, const char* entry, const std::string& options = "");
+  // Arguments in order: tensors and pointers bind addresses in device memory (null: an unused one), all else its bytes.
+  template <class... T>
+  void launch(cl_kernel k, const NDRange& r, const T&... args) {
+    if (!k || r.groups[0] * r.groups[1] * r.groups[2] == 0) return;
+    cl_uint i = 0;
+    (bind(k, i++, args), ...);
+    enqueue(k, r);
+  }
+  // Memory of the running op, valid until the next call of scratch. Grows, never shrinks.
+  void* scratch(size_t bytes);
+  uint64_t launches() const { return launches_; }  // since the start
+
+ private:
+  explicit OpenClDevice(OpenClInfo info) : Device(Dev::kOpenCl), info_(std::move(info)) {}
+  Status start();
+  cl_program program(const std::string& file, const std::string& options);
+  void bind_pointer(cl_kernel k, cl_uint i, const void* p);
+  void bind(cl_kernel k, cl_uint i, const Tensor& t) { bind_pointer(k, i, t.data); }
+  void bind(cl_kernel k, cl_uint i, void* p) { bind_pointer(k, i, p); }
+  void bind(cl_kernel k, cl_uint i, float* p) { bind_pointer(k, i, p); }
+  template <class T>
+  void bind(cl_kernel k, cl_uint i, const T& v) {
+    static_assert(IsKernelArgument<T>::value);
+    check(clSetKernelArg(k, i, sizeof v, &v), "clSetKernelArg");
+  }
+  void enqueue(cl_kernel k, const NDRange& r);
+  void copy(void* to, const void* from, size_t bytes, bool wait, const char* what);
+  void check(cl_int error, const char* what);  // remembers the first error for sync()
+
+  OpenClInfo info_;
+  cl_context context_ = nullptr;
+  cl_command_queue queue_ = nullptr;
+  std::mutex queue_mutex_;
+  Error error_;                                // the first since the last sync; empty text: none
+  std::unordered_map<std::string, cl_program> programs_;
+  std::unordered_map<std::string, cl_kernel> kernels_;
+  void* unused_ = nullptr;                     // what null tensors bind to
+  void* scratch_ = nullptr;
+  size_t scratch_bytes_ = 0;
+  uint64_t launches_ = 0;
+  // USM entry points
+  clDeviceMemAllocINTEL_fn device_alloc_ = nullptr;
+  clMemBlockingFreeINTEL_fn device_free_ = nullptr;
+  clSetKernelArgMemPointerINTEL_fn set_pointer_ = nullptr;
+  clEnqueueMemcpyINTEL_fn memcpy_ = nullptr;
+};
+
+inline OpenClDevice& gpu(Device& d) { return static_cast<OpenClDevice&>(d); }
+
+// Sources that were compiled into the program, by file name without folders: "matmul.cl". Includes are resolved.
+struct ClSource {
+  const char* name;
+  const char* text;
+};
+std::vector<ClSource>& cl_sources();
+struct RegisterClSource {
+  RegisterClSource(const char* name, const char* text) { cl_sources().push_back({name, text}); }
+};
+Result<std::string> cl_source(const std::string& name);
+
+}  // namespace xylem
