@@ -8,6 +8,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 #include <thread>
 
 namespace xylem {
@@ -297,7 +298,13 @@ TEST(Tokenizer, GoldenPrompts) {
       if (!c.contains("images")) {  // whose text holds one placeholder for the many ids of an image
         EXPECT_EQ((*t)->encode(c.at("prompt_text").get<std::string>(), false).value(), prompt) << c.at("name");
       }
-      EXPECT_EQ((*t)->decode(output, true), c.at("output_text").get<std::string>()) << c.at("name");
+      const std::string text = c.at("output_text");
+      if (text.starts_with("<|channel|>")) {  // harmony's tags are part of the reference's text, the stop id is not
+        const bool stops = data.at("eos_token_ids").get<std::set<TokenId>>().count(output.back());
+        EXPECT_EQ((*t)->decode({output.begin(), output.end() - stops}, false), text) << c.at("name");
+      } else {
+        EXPECT_EQ((*t)->decode(output, true), text) << c.at("name");
+      }
       ++cases;
     }
   }
