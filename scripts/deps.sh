@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs the Debian packages that xylem is built and tested with, those that are missing. Prints nothing when none is.
+# deps.sh [--tests]: installs the Debian packages that xylem is built with, and tested with if asked, those that are missing.
+# Prints nothing when none is.
 set -euo pipefail
 
 packages=(
@@ -8,9 +9,11 @@ packages=(
   # libraries
   libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
   libpcre2-dev libutf8proc-dev liblzma-dev libedit-dev ocl-icd-opencl-dev opencl-headers
-  # tests
-  libgtest-dev python3 python3-venv curl pocl-opencl-icd
+  # test programs are part of the build; Python asks the first question of ./start
+  libgtest-dev python3 curl
 )
+# PoCL runs OpenCL kernels on the CPU
+[[ ${1:-} != --tests ]] || packages+=(python3-venv pocl-opencl-icd)
 
 missing=()
 for p in "${packages[@]}"; do
