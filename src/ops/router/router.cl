@@ -1,0 +1,96 @@
+// Router (router.h): one work-group a token. Experts are ranked by counting those before them, which needs no barrier between
+// one choice and the next.
+#include "shim.clh"
+#include "rows.clh"
+#define WG 128
+#define MAX_EXPERTS 1024  // kMaxExperts of router.gpu.cpp
+
+// Sorts as the number does; 1 for NaN, which is below all; 0 is left for what cannot be chosen.
+FN uint order_key(float x) {
+  const uint u = as_uint(x + 0.0f);  // -0 equals 0
+  return isnan(x) ? 1u : u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+// The number of keys before `at`: larger ones, and equal ones that stand before it.
+FN int rank_of(__local const uint* key, int at, int n) {
+  const uint own = key[at];
+  int rank = 0;
+  for (int i = 0; i < n; ++i) rank += key[i] > own || (key[i] == own && i < at);
+  return rank;
+}
+
+FN float reduce(__local float* part, float x, int largest) {
+  const int lid = (int)get_local_id(0);
+  part[lid] = x;
+  wg_barrier();
+  for (int m = WG / 2; m; m /= 2) {
+    if (lid < m) part[lid] = largest ? fmax(part[lid], part[lid + m]) : part[lid] + part[lid + m];
+    wg_barrier();
+  }
+  x = part[0];
+  wg_barrier();
+  return x;
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
+void router(__global const float* logits, int4 ls, __global const float* expert_scale, int has_expert_scale, __global const float* bias, int has_bias, __global int* ids,
+            __global float* weights, int experts, int k, int renormalise, int sigmoid, int top_two, int groups, int top_groups, float scale) {
+  __local float part[WG], score[MAX_EXPERTS];
+  __local uint key[MAX_EXPERTS], group_key[MAX_EXPERTS];
+  __local int chosen[MAX_EXPERTS];
+  const int t = (int)get_group_id(0), lid = (int)get_local_id(0), n = experts / groups;
+  logits = ROW(logits, ls, t);
+  ids += (long)t * k;
+  weights += (long)t * k;
+
+  float top = 0.0f, all = 1.0f;
+  if (!sigmoid) {
+    top = -INFINITY;
+    for (int e = lid; e < experts; e += WG) top = fmax(top, logits[e]);
+    top = reduce(part, top, 1);
+    all = 0.0f;
+    for (int e = lid; e < experts; e += WG) all += exp(logits[e] - top);
+    all = reduce(part, all, 0);
+  }
+  // Without a bias the logits decide: equal scores of unequal logits must not become ties.
+  for (int e = lid; e < experts; e += WG) {
+    const float l = logits[e], s = sigmoid ? 1.0f / (1.0f + exp(-l)) : exp(l - top) / all;
+    score[e] = s;
+    key[e] = order_key(has_bias ? s + bias[e] : l);
+  }
+  wg_barrier();
+  if (groups > 1) {
+    for (int g = lid; g < groups; g += WG) {
+      float first = -INFINITY, second = -INFINITY;
+      uint best = 0;
+      for (int e = g * n; e < (g + 1) * n; ++e) {
+        const float choice = has_bias ? score[e] + bias[e] : score[e];
+        second = fmax(second, fmin(first, choice));
+        first = fmax(first, choice);
+        best = max(best, key[e]);
+      }
+      group_key[g] = top_two && n > 1 ? order_key(first + second) : best;
+    }
+    wg_barrier();
+    for (int g = lid; g < groups; g += WG) chosen[g] = rank_of(group_key, g, groups) < top_groups;
+    wg_barrier();
+    for (int e = lid; e < experts; e += WG)
+      if (!chosen[e / n]) key[e] = 0;
+    wg_barrier();
+  }
+  for (int e = lid; e < experts; e += WG) {
+    const int rank = rank_of(key, e, experts);
+    if (rank < k) chosen[rank] = e;
+  }
+  wg_barrier();
+  float total = 1.0f;
+  if (renormalise) {
+    total = sigmoid ? 1e-20f : 0.0f;
+    for (int i = 0; i < k; ++i) total += score[chosen[i]];
+  }
+  for (int i = lid; i < k; i += WG) {
+    const int e = chosen[i];
+    ids[i] = e;
+    weights[i] = score[e] * scale / total * (has_expert_scale ? expert_scale[e] : 1.0f);
+  }
+}
