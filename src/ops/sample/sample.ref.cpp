@@ -81,7 +81,7 @@ CaseList<Sample> cases() {
   for (int64_t V : {5, 1000, 5003})
     for (int variant = 0; variant < 4; variant++) {
       constexpr int64_t R = 10, A = 6, C = 4;
-      Sample a{shape({R, V}), shape({R, 80}, DType::kU8), shape({A}, DType::kI32), shape({A}), shape({C}, DType::kI32), shape({4, 64}, DType::kI32),
+      Sample a{shape({R, V}), shape({R, 80}, DType::kU8), shape({A}, DType::kI32), shape({A}), shape({C}, DType::kI32), shape({R, 64}, DType::kI32),
                shape({R}, DType::kI32), shape({R}), shape({R, kMaxTopLogprobs}, DType::kI32), shape({R, kMaxTopLogprobs}), shape({C})};
       list.push_back({std::to_string(V) + " variant " + std::to_string(variant), a, [variant](Sample& a) {
                         std::mt19937 rng(unsigned(variant) + 11);
@@ -95,7 +95,7 @@ CaseList<Sample> cases() {
                         for (int64_t i = 0; i < a.chosen_ids.numel(); i++) a.chosen_ids.as<int32_t>()[i] = int32_t(int64_t(rng()) % V);
                         for (int64_t r = 0; r < a.rows.dim[0]; r++) {
                           SampleRow p;
-                          p.slot = int32_t(r % 4), p.prompt_tokens = 10, p.position = 10 + int32_t(r * 5);
+                          p.slot = int32_t(r), p.prompt_tokens = 10, p.position = 10 + int32_t(r * 5);
                           p.seed_lo = rng(), p.seed_hi = rng();
                           p.temperature = r % 3 == 0 ? 0.0f : 0.5f + 0.2f * float(r);
                           if (variant & 1) p.frequency_penalty = 0.3f, p.presence_penalty = -0.2f, p.repetition_penalty = 1.3f;
