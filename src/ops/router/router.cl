@@ -19,23 +19,27 @@ FN int rank_of(__local const uint* key, int at, int n) {
   return rank;
 }
 
+// Over the work-group, in two steps. part: WG + WG / 16 numbers.
 FN float reduce(__local float* part, float x, int largest) {
   const int lid = (int)get_local_id(0);
+  wg_barrier();
   part[lid] = x;
   wg_barrier();
-  for (int m = WG / 2; m; m /= 2) {
-    if (lid < m) part[lid] = largest ? fmax(part[lid], part[lid + m]) : part[lid] + part[lid + m];
-    wg_barrier();
+  if (lid < WG / 16) {
+    float run = part[lid * 16];
+    for (int i = 1; i < 16; ++i) run = largest ? fmax(run, part[lid * 16 + i]) : run + part[lid * 16 + i];
+    part[WG + lid] = run;
   }
-  x = part[0];
   wg_barrier();
+  x = part[WG];
+  for (int r = 1; r < WG / 16; ++r) x = largest ? fmax(x, part[WG + r]) : x + part[WG + r];
   return x;
 }
 
 __attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
 void router(__global const float* logits, int4 ls, __global const float* expert_scale, int has_expert_scale, __global const float* bias, int has_bias, __global int* ids,
             __global float* weights, int experts, int k, int renormalise, int sigmoid, int top_two, int groups, int top_groups, float scale) {
-  __local float part[WG], score[MAX_EXPERTS];
+  __local float part[WG + WG / 16], score[MAX_EXPERTS];
   __local uint key[MAX_EXPERTS], group_key[MAX_EXPERTS];
   __local int chosen[MAX_EXPERTS];
   const int t = (int)get_group_id(0), lid = (int)get_local_id(0), n = experts / groups;

@@ -57,8 +57,8 @@ __attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
 void sample_chunks(__global float* logits, long stride, int size, int chunks, __global const SampleRow* rows, __global const int* adjust_ids, __global const float* adjust_add,
                    __global const int* pool, long pool_stride, __global ulong* chunk_best, __global float* chunk_weight) {
   __local int seen[CHUNK], last[CHUNK], left;
-  __local ulong part[WG];
-  __local float part_weight[WG];
+  __local ulong part[PART(WG)];
+  __local float part_weight[PART(WG)];
   const int row = (int)get_group_id(0) / chunks, from = (int)get_group_id(0) % chunks * CHUNK, n = min(CHUNK, size - from), lid = (int)get_local_id(0);
   __global const SampleRow* p = rows + row;
   __global float* l = logits + (long)row * stride + from;
@@ -98,9 +98,9 @@ typedef struct {
 } Cut;
 
 typedef struct {
-  ulong part[CUT_WG], found_weight;
+  ulong part[PART(CUT_WG)], found_weight;
   uint count[BUCKETS], low[BUCKETS], high[BUCKETS];  // weights in two words: local atomics have 32 bits
-  uint sum[CUT_WG], found_count, list_key[TOP];
+  uint found_count, list_key[TOP];
   int found, list_id[TOP], listed;
 } CutMemory;
 
@@ -143,10 +143,9 @@ FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint be
     uint n = 0;
     ulong w = 0;
     for (int b = lid * run; b < (lid + 1) * run; ++b) n += m->count[b], w += (ulong)m->high[b] << 32 | m->low[b];
-    uint n_before = count + (uint)scan_sum(m->part, n, CUT_WG) - n;
-    const uint n_all = count + (uint)m->part[CUT_WG - 1];
-    ulong w_before = weight + scan_sum(m->part, w, CUT_WG) - w;
-    const ulong w_all = weight + m->part[CUT_WG - 1];
+    ulong n_all, w_all;
+    uint n_before = count + (uint)scan_sum(m->part, n, CUT_WG, &n_all) - n;
+    ulong w_before = weight + scan_sum(m->part, w, CUT_WG, &w_all) - w;
     for (int b = lid * run; b < (lid + 1) * run && n_before < (uint)k && w_before <= limit; ++b) {
       const uint n_after = n_before + m->count[b];
       const ulong w_after = w_before + ((ulong)m->high[b] << 32 | m->low[b]);
@@ -163,8 +162,8 @@ FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint be
     if (found < 0) {
       wg_barrier();
       if (by_id || end == best_key) return cut;  // all stay
-      count = n_all;
-      weight = w_all;
+      count += (uint)n_all;
+      weight += w_all;
       begin = end + 1;
       end = best_key;
       continue;
@@ -198,12 +197,9 @@ FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint be
 
 FN float logprob(__global const RowState* s, float l) { return (l - s->best) / s->temperature - s->log_total; }
 
-// The n largest: those before their cut, put in order by counting.
-FN void top_logprobs(__local CutMemory* m, __global const float* l, int size, __global const RowState* s, int n, __global int* ids, __global float* values) {
+// The n tokens before the cut, put in order by counting.
+FN void top_logprobs(__local CutMemory* m, __global const float* l, int size, __global const RowState* s, Cut cut, int n, __global int* ids, __global float* values) {
   const int lid = (int)get_local_id(0);
-  Cut cut = {0, size - 1};
-  if (n < size) cut = find_cut(m, l, size, order_key(s->best), s->best, s->temperature, n, (ulong)-1, 0, 4.0f);
-  wg_barrier();
   if (lid == 0) m->listed = 0;
   wg_barrier();
   for (int i = lid; i < size; i += CUT_WG) {
@@ -229,7 +225,7 @@ void sample_cut(__global const float* logits, long stride, int size, int chunks,
                 __global const float* chunk_weight, __global const int* chosen_ids, __global RowState* states, __global int* tokens, __global float* logprobs,
                 __global int* top_ids, __global float* top_values, __global float* chosen_logprobs) {
   __local CutMemory m;
-  __local float part_weight[CUT_WG];
+  __local float part_weight[PART(CUT_WG)];
   const int row = (int)get_group_id(0), lid = (int)get_local_id(0);
   __global const SampleRow* p = rows + row;
   __global RowState* s = states + row;
@@ -250,34 +246,37 @@ void sample_cut(__global const float* logits, long stride, int size, int chunks,
     for (int c = lid; c < chunks; c += CUT_WG) total += chunk_weight[c] * exp((key_value((uint)(chunk_best[c] >> 32)) - best) / t);
   total = reduce_sum(part_weight, total, CUT_WG);
 
-  Cut cut = {0, size - 1};
-  const int k = p->top_k > 0 ? min(p->top_k, size) : size;
-  if (draws && (k < size || p->top_p < 1.0f)) {
-    const ulong limit = p->top_p < 1.0f ? (ulong)(p->top_p * total * 0x1p44f) : (ulong)-1;
-    cut = find_cut(&m, l, size, best_key, best, t, k, limit, p->top_p < 1.0f, 4.0f);
-  }
-  if (lid == 0) {
-    const int token = !valid ? -1 : p->target >= 0 ? p->target : draws ? -1 : (int)~(uint)top;
-    const RowState state = {best, t, log(total), token, draws, valid, cut.value, cut.id};
-    *s = state;
-    tokens[row] = -1;
-    logprobs[row] = 0.0f;
-  }
   for (int i = lid; i < TOP; i += CUT_WG) {
     top_ids[i] = -1;
     top_values[i] = 0.0f;
   }
+  // First the tokens that one is drawn from, then those whose log-probabilities are wanted: one search in the program's text.
+  const int listed = valid ? min(min(p->top_logprobs, TOP), size) : 0;
+  Cut cut;
+  for (int list = 0; list < 2; ++list) {
+    const int k = list ? listed : p->top_k > 0 ? min(p->top_k, size) : size, weighs = !list && p->top_p < 1.0f;
+    cut.value = 0;
+    cut.id = size - 1;
+    if ((list ? listed > 0 : draws) && (k < size || weighs))
+      cut = find_cut(&m, l, size, best_key, best, t, k, weighs ? (ulong)(p->top_p * total * 0x1p44f) : (ulong)-1, weighs, 4.0f);
+    if (!list && lid == 0) {
+      const int token = !valid ? -1 : p->target >= 0 ? p->target : draws ? -1 : (int)~(uint)top;
+      const RowState state = {best, t, log(total), token, draws, valid, cut.value, cut.id};
+      *s = state;
+      tokens[row] = -1;
+      logprobs[row] = 0.0f;
+    }
+  }
   barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
   for (int i = p->chosen_begin + lid; i < p->chosen_end; i += CUT_WG) chosen_logprobs[i] = valid ? logprob(s, l[clamp(chosen_ids[i], 0, size - 1)]) : 0.0f;
-  const int n = min(min(p->top_logprobs, TOP), size);
-  if (valid && n > 0) top_logprobs(&m, l, size, s, n, top_ids, top_values);
+  if (listed > 0) top_logprobs(&m, l, size, s, cut, listed, top_ids, top_values);
 }
 
 // ---------------------------------------------------------------- draw
 __attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
 void sample_weigh(__global const float* logits, long stride, int size, int chunks, __global const SampleRow* rows, __global const RowState* states,
                   __global ulong* chunk_stay) {
-  __local ulong part[WG];
+  __local ulong part[PART(WG)];
   const int row = (int)get_group_id(0) / chunks, from = (int)get_group_id(0) % chunks * CHUNK, n = min(CHUNK, size - from), lid = (int)get_local_id(0);
   __global const SampleRow* p = rows + row;
   __global const RowState* s = states + row;
@@ -290,8 +289,9 @@ void sample_weigh(__global const float* logits, long stride, int size, int chunk
       const int j = u * WG + lid;
       if (j < n && row_keeps(p, s, v[u], from + j)) stay += fixed_weight(v[u], s->best, s->temperature);
     }
-    scan_sum(part, stay, WG);
-    if (lid == WG - 1) chunk_stay[get_group_id(0)] = part[lid];
+    ulong all;
+    scan_sum(part, stay, WG, &all);
+    if (lid == 0) chunk_stay[get_group_id(0)] = all;
   }
 }
 
@@ -307,7 +307,7 @@ FN ulong drawn_point(__global const SampleRow* p, ulong stay) {
 __attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
 void sample_pick(__global const float* logits, long stride, int size, int chunks, __global const SampleRow* rows, __global const RowState* states,
                  __global const ulong* chunk_stay, __global int* pool, long pool_stride, __global int* tokens, __global float* logprobs) {
-  __local ulong part[WG], before;
+  __local ulong part[PART(WG)], before;
   __local int chunk, picked;
   const int row = (int)get_group_id(0), lid = (int)get_local_id(0);
   __global const SampleRow* p = rows + row;
@@ -321,10 +321,10 @@ void sample_pick(__global const float* logits, long stride, int size, int chunks
   if (s->draws) {
     // Each work-item has a run of chunks, then a run of the tokens of one chunk.
     const int run = (chunks + WG - 1) / WG;
-    ulong sum = 0;
+    ulong sum = 0, all;
     for (int c = lid * run; c < min((lid + 1) * run, chunks); ++c) sum += chunk_stay[c];
-    ulong at = scan_sum(part, sum, WG) - sum;
-    const ulong point = drawn_point(p, part[WG - 1]);
+    ulong at = scan_sum(part, sum, WG, &all) - sum;
+    const ulong point = drawn_point(p, all);
     for (int c = lid * run; c < min((lid + 1) * run, chunks) && at <= point; ++c) {
       const ulong past = at + chunk_stay[c];
       if (past > point) {
@@ -338,7 +338,7 @@ void sample_pick(__global const float* logits, long stride, int size, int chunks
     sum = 0;
     for (int i = from; i < end; ++i)
       if (row_keeps(p, s, l[i], i)) sum += fixed_weight(l[i], s->best, s->temperature);
-    at = (chunk < 0 ? 0 : before) + scan_sum(part, sum, WG) - sum;
+    at = (chunk < 0 ? 0 : before) + scan_sum(part, sum, WG, &all) - sum;
     for (int i = from; i < end && at <= point; ++i) {
       if (!row_keeps(p, s, l[i], i)) continue;
       at += fixed_weight(l[i], s->best, s->temperature);
