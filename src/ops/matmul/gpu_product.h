@@ -1,0 +1,26 @@
+// The matrix products of an OpenCL device, for MatMul and for the experts of a mixture.
+#pragma once
+#include "device/opencl/opencl_rows.h"
+
+namespace xylem {
+
+// Which of the kernels; each works on tasks of at most its rows (routed.clh).
+enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad };
+int form_rows(GpuForm f);
+bool form_suits(GpuForm f, DType weights, bool round_x);
+
+enum class GpuRoute : int { kAll, kRow, kSorted };  // ROUTE_ of routed.clh
+
+struct GpuProduct {
+  Tensor x, w, bias, y;             // as of MatMul; w and bias also [E, N, K] and [E, N] f32 contiguous. Row r of y is from row r / x_div of x
+  bool round_x = false;
+  int rows = 0, x_div = 1;          // rows of y
+  GpuRoute route = GpuRoute::kAll;
+  Tensor ids;                       // kRow: [rows] i32, the matrix of each row
+  void *order = nullptr, *tasks = nullptr;  // kSorted: int [rows], int4 [1 + n_tasks], on the device
+  int n_tasks = 0;                  // kSorted: the most that there can be
+};
+// Enqueues the product. With kAll it may use the device's scratch.
+void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
+
+}  // namespace xylem

@@ -1,0 +1,74 @@
+// Nothing returns to the host: it enqueues as many tasks as any routing could need; those beyond the device's own count
+// end at once. One token needs no sorting: every choice is a task.
+#include <algorithm>
+
+#include "ops/matmul/gpu_product.h"
+#include "ops/moe/moe.h"
+
+namespace xylem {
+namespace {
+
+constexpr const char* kOptions = "-DMOE_EXPERTS=2048";  // moe_sort counts them in local memory
+constexpr int64_t kMostExperts = 2048;
+constexpr size_t kGroup = 128;
+
+GpuForm form_of(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
+  const int64_t T = a.x.rows(), rows_an_expert = rows / a.gate_up.dim[0];
+  if (T == 1) return GpuForm::kGemv1;
+  if (rows_an_expert < 2) return GpuForm::kGemv4;
+  if (rows_an_expert <= 8) return GpuForm::kGemv8;
+  return d.lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.gate_up.dtype, a.round_x) ? GpuForm::kMad : GpuForm::kTile;
+}
+
+// Memory of one call, cut from the device's scratch in pieces of 64 bytes.
+struct Workspace {
+  size_t order = 0, tasks = 0, gate_up = 0, mid = 0, outs = 0, bytes = 0;
+  Workspace(int64_t rows, int64_t n_tasks, int64_t H, int64_t I) {
+    order = take(size_t(rows) * 4), tasks = take(size_t(n_tasks + 1) * 16);
+    gate_up = take(size_t(rows * 2 * I) * 4), mid = take(size_t(rows * I) * 4), outs = take(size_t(rows * H) * 4);
+  }
+
+ private:
+  size_t take(size_t n) {
+    const size_t at = bytes;
+    bytes += (n + 63) / 64 * 64;
+    return at;
+  }
+};
+
+bool supports(const MoeExperts& a, const Device&) {
+  return a.gate_up.dtype == a.down.dtype && a.gate_up.dim[0] <= kMostExperts && a.ids.contiguous() && a.weights.contiguous() &&
+         (!a.gate_up_bias || a.gate_up_bias.contiguous()) && (!a.down_bias || a.down_bias.contiguous());
+}
+
+void run(const MoeExperts& a, Device& d) {
+  OpenClDevice& g = gpu(d);
+  const int64_t T = a.x.rows(), k = a.ids.cols(), E = a.gate_up.dim[0], H = a.x.cols(), I = a.down.dim[2], rows = T * k;
+  if (rows == 0) return;
+  CHECK(rows < INT32_MAX / 2 && 2 * I < INT32_MAX / 2 && H < INT32_MAX / 2, rows, I, H);
+  const GpuForm form = form_of(a, rows, g.info());
+  const int64_t tile = form_rows(form), n_tasks = std::min(rows, E) + rows / tile;
+  const Workspace space(rows, n_tasks, H, I);
+  auto* memory = static_cast<std::byte*>(g.scratch(space.bytes));
+  const auto at = [&](size_t offset, int64_t cols) { return make_tensor(memory + offset, DType::kF32, {rows, cols}); };
+  const Tensor gate_up = at(space.gate_up, 2 * I), mid = at(space.mid, I), outs = at(space.outs, H);
+
+  GpuProduct p;
+  p.rows = int(rows), p.round_x = a.round_x;
+  if (T == 1) {
+    p.route = GpuRoute::kRow, p.ids = a.ids;
+  } else {
+    p.route = GpuRoute::kSorted, p.order = memory + space.order, p.tasks = memory + space.tasks, p.n_tasks = int(n_tasks);
+    g.launch(g.kernel("moe.cl", "moe_sort", kOptions), {{1, 1, 1}, 512}, a.ids, int(rows), int(E), int(tile), p.order, p.tasks);
+  }
+  p.x = a.x, p.x_div = int(k), p.w = a.gate_up, p.bias = a.gate_up_bias, p.y = gate_up;
+  gpu_product(p, form, g);
+  g.launch(g.kernel("moe.cl", "moe_act", kOptions), {{size_t(I + kGroup - 1) / kGroup, size_t(rows), 1}, kGroup}, gate_up, mid, int(I), int(a.act), a.limit);
+  p.x = mid, p.x_div = 1, p.w = a.down, p.bias = a.down_bias, p.y = outs;
+  gpu_product(p, form, g);
+  g.launch(g.kernel("moe.cl", "moe_sum", kOptions), {{size_t(H + kGroup - 1) / kGroup, size_t(T), 1}, kGroup}, outs, a.weights, a.y, Rows(a.y), int(k), int(H));
+}
+const Kernel<MoeExperts> kernel(Dev::kOpenCl, "grouped", 10, supports, run);
+
+}  // namespace
+}  // namespace xylem
