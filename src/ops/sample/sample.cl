@@ -1,5 +1,5 @@
-// Sample and TakeTokens (sample.h) in four launches: sample_chunks changes the logits and takes the best and the weight of every
-// chunk; sample_cut finds which tokens stay, all log-probabilities, and the token where none is drawn; sample_weigh sums what
+// Sample and TakeTokens (sample.h) in four launches: sample_chunks changes the logits and takes the best of every chunk and the
+// weight of its others; sample_cut finds which tokens stay, all log-probabilities, and the token where none is drawn; sample_weigh sums what
 // stays of every chunk; sample_pick draws. Only sample_cut and sample_pick have one work-group a row.
 #include "sample.clh"
 #define CHUNK 2048      // kChunk of sample.gpu.cpp
@@ -82,7 +82,8 @@ void sample_chunks(__global float* logits, long stride, int size, int chunks, __
   const float most = key_value((uint)(best >> 32)), t = row_temperature(p);
   float weight = 0.0f;
   if (isfinite(most)) {
-    UNROLL for (int u = 0; u < CHUNK / WG; ++u) weight += exp((v[u] - most) / t);
+    UNROLL for (int u = 0; u < CHUNK / WG; ++u)
+      if ((uint)(from + u * WG + lid) != ~(uint)best) weight += exp((v[u] - most) / t);
   }
   weight = reduce_sum(part_weight, weight, WG);
   if (lid == 0) {
@@ -241,10 +242,11 @@ void sample_cut(__global const float* logits, long stride, int size, int chunks,
   const uint best_key = (uint)(top >> 32);
   const float best = key_value(best_key), t = row_temperature(p);
   const int valid = isfinite(best), draws = valid && row_draws(p);  // the key of NaN is the largest
-  float total = 0.0f;
+  float others = 0.0f;  // weight of all but the best, whose own is 1: where it is certain, the logarithm is small and must be right
   if (valid)
-    for (int c = lid; c < chunks; c += CUT_WG) total += chunk_weight[c] * exp((key_value((uint)(chunk_best[c] >> 32)) - best) / t);
-  total = reduce_sum(part_weight, total, CUT_WG);
+    for (int c = lid; c < chunks; c += CUT_WG)
+      others += ((chunk_best[c] != top) + chunk_weight[c]) * exp((key_value((uint)(chunk_best[c] >> 32)) - best) / t);
+  others = reduce_sum(part_weight, others, CUT_WG);
 
   for (int i = lid; i < TOP; i += CUT_WG) {
     top_ids[i] = -1;
@@ -258,10 +260,10 @@ void sample_cut(__global const float* logits, long stride, int size, int chunks,
     cut.value = 0;
     cut.id = size - 1;
     if ((list ? listed > 0 : draws) && (k < size || weighs))
-      cut = find_cut(&m, l, size, best_key, best, t, k, weighs ? (ulong)(p->top_p * total * 0x1p44f) : (ulong)-1, weighs, 4.0f);
+      cut = find_cut(&m, l, size, best_key, best, t, k, weighs ? (ulong)(fmax(p->top_p, 0.0f) * (1.0f + others) * 0x1p44f) : (ulong)-1, weighs, 4.0f);
     if (!list && lid == 0) {
       const int token = !valid ? -1 : p->target >= 0 ? p->target : draws ? -1 : (int)~(uint)top;
-      const RowState state = {best, t, log(total), token, draws, valid, cut.value, cut.id};
+      const RowState state = {best, t, log1p(others), token, draws, valid, cut.value, cut.id};
       *s = state;
       tokens[row] = -1;
       logprobs[row] = 0.0f;
