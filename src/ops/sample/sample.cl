@@ -1,6 +1,6 @@
-// Sample and TakeTokens (sample.h) in four launches: sample_chunks changes the logits and takes the best of every chunk and the
-// weight of its others; sample_cut finds which tokens stay, all log-probabilities, and the token where none is drawn; sample_weigh sums what
-// stays of every chunk; sample_pick draws. Only sample_cut and sample_pick have one work-group a row.
+// Sample and TakeTokens (sample.h). Sample takes four launches: sample_chunks changes the logits and takes the best of every chunk
+// and the weight of its others; sample_cut finds which tokens stay, the log-probabilities, and the token where none is drawn;
+// sample_weigh sums what stays of every chunk; sample_pick draws. Only sample_cut and sample_pick have one work-group a row.
 #include "sample.clh"
 #define CHUNK 2048      // kChunk of sample.gpu.cpp
 #define WG 256

@@ -76,6 +76,41 @@ void reference(const Sample& a) {
   for (int64_t r = 0; r < a.logits.rows(); r++) sample_row(a, r);
 }
 
+// Parameters of all kinds at once over logits of any spread, often with equal ones; long histories, many adjustments of few tokens.
+Case<Sample> mixed_case(unsigned seed) {
+  constexpr int64_t R = 3, A = 300, kHistory = 3000;
+  const int64_t V = seed % 2 ? 2049 : 12000;
+  Sample a{shape({R, V}), shape({R, 80}, DType::kU8), shape({A}, DType::kI32), shape({A}), shape({1}, DType::kI32), shape({R, kHistory}, DType::kI32),
+           shape({R}, DType::kI32), shape({R}), shape({R, kMaxTopLogprobs}, DType::kI32), shape({R, kMaxTopLogprobs}), shape({1})};
+  return {"mixed " + std::to_string(seed), a, [seed](Sample& a) {
+            std::mt19937 rng(seed);
+            auto uniform = [&] { return float(rng() % 10000) / 10000; };
+            auto below = [&](int64_t n) { return int32_t(rng() % uint32_t(n)); };
+            const int64_t V = a.logits.cols(), few = 1 + below(500);
+            const float spread = std::pow(10.0f, uniform() * 3 - 1.5f), grain = seed % 2 ? 0 : 0.5f * uniform(), middle = (uniform() - 0.5f) * 40;
+            for (int64_t i = 0; i < a.logits.numel(); i++) {
+              float& l = a.logits.as()[i];
+              l = l * spread + middle;
+              if (grain > 0) l = std::round(l / grain) * grain;
+              if (below(50) == 0) l = -INFINITY;
+            }
+            for (int64_t i = 0; i < a.token_pool.numel(); i++) a.token_pool.as<int32_t>()[i] = below(few) * int32_t(V / 500);
+            for (int64_t i = 0; i < A; i++) a.adjust_ids.as<int32_t>()[i] = below(few), a.adjust_add.as()[i] = below(4) ? float(below(5) - 2) : -INFINITY;
+            a.chosen_ids.as<int32_t>()[0] = 3;
+            for (int32_t r = 0; r < R; r++) {
+              SampleRow p;
+              p.slot = r, p.prompt_tokens = 5, p.position = 5 + below(kHistory - 10), p.seed_lo = rng(), p.seed_hi = rng();
+              p.temperature = 0.1f + 2 * uniform(), p.top_logprobs = below(kMaxTopLogprobs + 1), p.want_logprob = 1, p.chosen_end = r == 0;
+              if (below(2)) p.top_k = 1 + below(seed % 3 ? 50 : V);
+              if (below(3)) p.top_p = uniform();
+              if (!below(3)) p.min_p = uniform() * uniform();
+              if (below(2)) p.frequency_penalty = uniform() * 0.1f, p.presence_penalty = uniform(), p.repetition_penalty = 0.8f + uniform();
+              if (below(2)) p.adjust_begin = below(100), p.adjust_end = 100 + below(A - 100);
+              a.rows.as<SampleRow>()[r] = p;
+            }
+          }};
+}
+
 CaseList<Sample> cases() {
   CaseList<Sample> list;
   for (int64_t V : {5, 1000, 5003})
@@ -135,6 +170,7 @@ CaseList<Sample> cases() {
                         *a.rows.as<SampleRow>() = p;
                       }});
     }
+  for (unsigned seed = 1; seed <= 8; seed++) list.push_back(mixed_case(seed));
   return list;
 }
 
