@@ -93,10 +93,7 @@ void sample_chunks(__global float* logits, long stride, int size, int chunks, __
 }
 
 // ---------------------------------------------------------------- cut
-typedef struct {
-  uint value;  // order_key and id of the last token that stays
-  int id;
-} Cut;
+typedef uint2 Cut;  // order_key and id of the last token that stays
 
 typedef struct {
   ulong part[PART(CUT_WG)], found_weight;
@@ -112,8 +109,8 @@ typedef struct {
 // which most tokens are outside of.
 FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint best_key, float best, float temperature, int k, ulong limit, int weighs, float window) {
   const int lid = (int)get_local_id(0);
-  Cut cut = {0, size - 1};
-  int by_id = 0;                      // dividing ids of tokens of cut.value, else distances
+  Cut cut = (Cut)(0, (uint)size - 1);
+  int by_id = 0;                      // dividing ids of tokens whose key is cut.x, else distances
   uint begin = 0, end = best_key - order_key(best - window);  // the last
   uint count = 0;                     // of the tokens before `begin`, all of which stay
   ulong weight = 0;
@@ -127,7 +124,7 @@ FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint be
       UNROLL for (int u = 0; u < 8; ++u) v[u] = l[min(i + u * CUT_WG, past - 1)];
       UNROLL for (int u = 0; u < 8; ++u) {
         const uint key = order_key(v[u]), at = by_id ? (uint)(i + u * CUT_WG) : best_key - key;
-        if (i + u * CUT_WG >= past || at < begin || at > end || (by_id && key != cut.value)) continue;
+        if (i + u * CUT_WG >= past || at < begin || at > end || (by_id && key != cut.x)) continue;
         const uint b = (at - begin) >> shift;
         atomic_inc(&m->count[b]);
         if (weighs && !by_id) {
@@ -178,10 +175,10 @@ FN Cut find_cut(__local CutMemory* m, __global const float* l, int size, uint be
     end = min(end, begin + ((1u << shift) - 1u));
     if (shift) continue;
     if (by_id) {
-      cut.id = (int)begin;
+      cut.y = begin;
       return cut;
     }
-    cut.value = best_key - begin;
+    cut.x = best_key - begin;
     // How many of the equal ones stay.
     ulong stay = min((ulong)equal, (ulong)((uint)k - count));
     if (weighs && each) stay = min(stay, (limit - weight) / each + 1);
@@ -205,7 +202,7 @@ FN void top_logprobs(__local CutMemory* m, __global const float* l, int size, __
   wg_barrier();
   for (int i = lid; i < size; i += CUT_WG) {
     const uint key = order_key(l[i]);
-    if (key < cut.value || (key == cut.value && i > cut.id)) continue;
+    if (key < cut.x || (key == cut.x && i > (int)cut.y)) continue;
     const int at = atomic_inc(&m->listed);
     if (at < TOP) m->list_key[at] = key, m->list_id[at] = i;
   }
@@ -257,13 +254,12 @@ void sample_cut(__global const float* logits, long stride, int size, int chunks,
   Cut cut;
   for (int list = 0; list < 2; ++list) {
     const int k = list ? listed : p->top_k > 0 ? min(p->top_k, size) : size, weighs = !list && p->top_p < 1.0f;
-    cut.value = 0;
-    cut.id = size - 1;
+    cut = (Cut)(0, (uint)size - 1);
     if ((list ? listed > 0 : draws) && (k < size || weighs))
       cut = find_cut(&m, l, size, best_key, best, t, k, weighs ? (ulong)(fmax(p->top_p, 0.0f) * (1.0f + others) * 0x1p44f) : (ulong)-1, weighs, 4.0f);
     if (!list && lid == 0) {
       const int token = !valid ? -1 : p->target >= 0 ? p->target : draws ? -1 : (int)~(uint)top;
-      const RowState state = {best, t, log1p(others), token, draws, valid, cut.value, cut.id};
+      const RowState state = {best, t, log1p(others), token, draws, valid, cut.x, (int)cut.y};
       *s = state;
       tokens[row] = -1;
       logprobs[row] = 0.0f;
