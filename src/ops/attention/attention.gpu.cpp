@@ -1,0 +1,111 @@
+#include <algorithm>
+#include <bit>
+#include <string>
+
+#include "device/opencl/opencl_rows.h"
+#include "ops/attention/attention.h"
+
+namespace xylem {
+namespace {
+
+constexpr size_t kMerge = 64;      // MERGE of attention.clh
+constexpr int64_t kMaxParts = 64;
+constexpr int64_t kPartialBytes = int64_t(256) << 20;
+
+// How a call is cut into work-groups. Lengths are the device's alone: shapes bound them, and a group without work ends at once.
+struct Grid {
+  int rows;           // (query, head) pairs of a unit: ROWS
+  int heads_at_once;  // of the group's heads
+  int at_once;        // queries
+  int64_t units;      // of queries
+  int64_t heads;      // kv heads x chunks of their heads
+  int64_t parts = 1;  // of the keys, at most
+  int min_tokens;     // of a part
+
+  // From min_rows to max_rows. target: work-groups that fill the device.
+  Grid(const Attention& a, int min_rows, int max_rows, int64_t target) {
+    const int64_t T = a.q.dim[0], B = a.kv_len.numel(), group = a.q.dim[1] / a.cache.kv_heads;
+    heads_at_once = int(std::min<int64_t>(group, max_rows));
+    rows = T == B ? std::max(min_rows, int(std::bit_ceil(unsigned(heads_at_once)))) : max_rows;  // decode: one query each
+    at_once = T == B ? 1 : rows / heads_at_once;
+    units = at_once > 1 ? T / at_once + B : T;
+    heads = a.cache.kv_heads * ((group + heads_at_once - 1) / heads_at_once);
+    // Few queries: their keys are shared among many groups. Many: only very long rows, not to hold up the others.
+    int64_t keys = a.table.dim[1] * a.cache.block_tokens;
+    if (a.window > 0) keys = std::min<int64_t>(keys, a.window + at_once);
+    const int64_t groups = units * heads;
+    min_tokens = groups < target ? 64 : 4096;
+    parts = std::min({groups < target ? (target + groups - 1) / groups : keys, (keys + min_tokens - 1) / min_tokens, kMaxParts, kPartialBytes / (groups * part_floats(a) * 4)});
+    parts = std::max<int64_t>(parts, 1);
+  }
+  int64_t part_floats(const Attention& a) const { return rows * a.cache.padded_dim(); }
+};
+
+void check(const Attention& a) {
+  const KvCache& c = a.cache;
+  const int64_t B = a.kv_len.numel(), p = pack_width(c.pool.dtype);
+  CHECK(a.q.rank == 3 && a.q.cols() == c.dim && a.q.dim[1] % c.kv_heads == 0, a.q.cols(), c.dim, a.q.dim[1], c.kv_heads);
+  CHECK(a.y.contiguous() && a.y.numel() == a.q.numel() && a.cu_q.numel() == B + 1 && a.table.dim[0] == B, B);
+  CHECK(c.block_tokens % KvCache::kLane == 0 && c.pool.stride[0] % p == 0 && c.offset % p == 0, c.block_tokens, c.offset);
+  CHECK(!a.sinks || a.sinks.numel() == a.q.dim[1], a.sinks.numel());
+}
+
+// tile: keys of a round of the kernel.
+void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file, const std::string& options, size_t group_size, int tile) {
+  const KvCache& c = a.cache;
+  const int64_t p = pack_width(c.pool.dtype), all_parts = n.units * n.heads * n.parts;
+  const int B = int(a.kv_len.numel()), heads = int(a.q.dim[1]), group = heads / c.kv_heads, pd = int(c.padded_dim());
+  const int min_rounds = std::max(1, n.min_tokens / tile), parts = int(n.parts);
+  float* part_o = nullptr;
+  if (parts > 1 && !(part_o = static_cast<float*>(g.scratch(size_t(all_parts * n.rows * (pd + 2)) * 4)))) return;
+  float* part_ml = part_o ? part_o + all_parts * n.rows * pd : nullptr;
+  g.launch(g.kernel(file, "attention", options), {{size_t(n.units), size_t(n.heads), size_t(parts)}, group_size}, a.q, Rows(a.q), c.pool, c.offset / p,
+           c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
+           n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds);
+  if (parts == 1) return;
+  g.launch(g.kernel(file, "attention_merge", options), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
+           a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds);
+}
+
+int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsigned(a.cache.padded_dim())))); }
+
+// attention.cl
+void run_vector(const Attention& a, Device& d) {
+  check(a);
+  constexpr size_t kGroup = 256;        // WG
+  constexpr int64_t kFullDevice = 1024;  // groups
+  const bool f32 = a.cache.pool.dtype == DType::kF32;
+  const Grid n(a, 1, 8, kFullDevice);
+  const int dims = dims_bucket(a);
+  const int tile = f32 ? (dims <= 64 ? 64 : dims <= 128 ? 32 : 16) : dims <= 128 ? 64 : dims <= 256 ? 32 : 16;  // TILE
+  launch(a, gpu(d), n, "attention.cl", "-DF32=" + std::to_string(f32) + " -DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims), kGroup, tile);
+}
+bool fits(const Attention& a, const Device&) { return a.cache.padded_dim() <= 1024; }
+const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, run_vector);
+
+// attention_matrix.cl
+void run_matrix(const Attention& a, Device& d) {
+  check(a);
+  constexpr int kSubGroups = 8, kTile = 16 * kSubGroups;  // NSG, TILE
+  constexpr int64_t kFullDevice = 512;                     // groups
+  OpenClDevice& g = gpu(d);
+  const int dims = dims_bucket(a), sub_group = g.info().sub_group;
+  const bool decode = a.q.dim[0] == a.kv_len.numel();
+  // As many rows as there are registers for.
+  int max_rows = dims <= 128 ? 32 : dims <= 512 ? 16 : 8;
+  if (sub_group == 8) max_rows = std::max(8, max_rows / 2);
+  if (decode) max_rows = std::min(max_rows, 16);
+  const Grid n(a, 8, max_rows, kFullDevice);
+  std::string options = "-DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims);
+  // Where 128 registers would spill: narrow ones, and wide heads of many rows.
+  if (g.info().lanes == LaneMode::kIntel && (sub_group == 8 || n.rows * dims > 4096)) options += " -cl-intel-256-GRF-per-thread";
+  launch(a, g, n, "attention_matrix.cl", options, size_t(kSubGroups * sub_group), kTile);
+}
+bool has_matrix(const Attention& a, const Device& d) {
+  const OpenClInfo& i = static_cast<const OpenClDevice&>(d).info();
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 1024 && i.lanes != LaneMode::kNvidia && (i.matrix || i.lanes != LaneMode::kIntel);
+}
+const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, run_matrix);
+
+}  // namespace
+}  // namespace xylem
