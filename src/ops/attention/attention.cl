@@ -21,20 +21,25 @@
 #define V_LINES (16 / PAIR)                     // words of a dimension and 16 keys
 #define V_GROUPS (TILE / 16 / V_SLICES)         // of 16 keys, of a slice
 #define LANES (WG / ROWS)                       // work-items that share the softmax of a row
+#define PITCH (TILE + 4)                        // of scores: rows in different banks
 
 // One float for each row.
 #if ROWS == 1
 typedef float rows_t;
 #define TO_ARRAY(v, a) ((a)[0] = (v))
+#define FROM_ARRAY(a) ((a)[0])
 #elif ROWS == 2
 typedef float2 rows_t;
 #define TO_ARRAY(v, a) vstore2(v, 0, a)
+#define FROM_ARRAY(a) vload2(0, a)
 #elif ROWS == 4
 typedef float4 rows_t;
 #define TO_ARRAY(v, a) vstore4(v, 0, a)
+#define FROM_ARRAY(a) vload4(0, a)
 #else
 typedef float8 rows_t;
 #define TO_ARRAY(v, a) vstore8(v, 0, a)
+#define FROM_ARRAY(a) vload8(0, a)
 #endif
 
 // acc + a word of the cache times what belongs to it: ab[0], and for pairs ab[1].
@@ -53,7 +58,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
                int padded, float scale, int window, int max_parts, int min_rounds) {
   __local rows_t query[DIMS];       // [dimension][row]
   __local rows_t part[WG];          // [slice of the dimensions][key][row]; at the end values of the slices of keys
-  __local float score[ROWS * TILE]; // [row][key]
+  __local float score[ROWS * PITCH] __attribute__((aligned(16))); // [row][key]
   __local rows_t prob[TILE];        // [key][row]
   __local rows_t factor[1];         // of what was summed up before this round
   __local int2 sees[ROWS];
@@ -69,10 +74,13 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   pages.block_words = block_words;
   pages.block_tokens = block_tokens;
 
-  for (int i = lid; i < ROWS * DIMS; i += WG) {  // work-items beside each other: dimensions
-    const int r = i / DIMS, d = i % DIMS, in_group = chunk * heads_at_once + r % heads_at_once;
-    const int real = d < dim && r / heads_at_once < u.tokens && in_group < group;
-    ((__local float*)query)[d * ROWS + r] = real ? q[(long)(u.token + r / heads_at_once) * qs.x + (long)(kv * group + in_group) * qs.y + d] : 0.0f;
+  for (int d = lid; d < DIMS; d += WG) {
+    float x[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++) {
+      const int token = r / heads_at_once, in_group = chunk * heads_at_once + r % heads_at_once;
+      x[r] = d < dim && token < u.tokens && in_group < group ? q[(long)(u.token + token) * qs.x + (long)(kv * group + in_group) * qs.y + d] : 0.0f;
+    }
+    query[d] = FROM_ARRAY(x);
   }
   if (lid < ROWS) {
     const int real = lid / heads_at_once < u.tokens && chunk * heads_at_once + lid % heads_at_once < group;
@@ -115,16 +123,18 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
       const int row = i % ROWS, at = i / ROWS, token = r * TILE + at;
       float s = 0.0f;
       UNROLL for (int j = 0; j < K_SLICES; j++) s += ((const __local float*)part)[(j * TILE + at) * ROWS + row];
-      score[row * TILE + at] = token >= sees[row].x && token < sees[row].y ? s * scale : -INFINITY;
+      score[row * PITCH + at] = token >= sees[row].x && token < sees[row].y ? s * scale : -INFINITY;
     }
     wg_barrier();
     {
-      float largest = m;
-      for (int i = 0; i < TILE; i++) largest = fmax(largest, score[my_row * TILE + i]);
+      const __local float4* all = (const __local float4*)(score + my_row * PITCH);
+      float4 four = all[0];
+      UNROLL for (int i = 1; i < TILE / 4; i++) four = fmax(four, all[i]);
+      const float largest = fmax(m, fmax(fmax(four.x, four.y), fmax(four.z, four.w)));
       const float base = largest == -INFINITY ? 0.0f : largest, f = exp(m - base);
       sum *= f;
       for (int i = my_lane; i < TILE; i += LANES) {
-        const float e = exp(score[my_row * TILE + i] - base);
+        const float e = exp(score[my_row * PITCH + i] - base);
         sum += e;
         ((__local float*)prob)[i * ROWS + my_row] = e;
       }
