@@ -3,12 +3,12 @@
 // of the cache begin at multiples of 8 elements), ROW (width = rank + rope_dim, rounded up to a multiple of 8 at least) and PAIRS (of a
 // latent's elements that a work-item has).
 #include "shim.clh"
+#include "latent_rows.clh"
 #define WG 128
 #define HEADS 8                       // of a work-group
 #define TILE 64                       // tokens
 #define PAGE 16                       // tokens that lie one after the other: blocks are multiples of it
 #define LANES 4                       // work-items that share the score of a token
-#define MAX_SPLITS 64
 
 #if BF16
 typedef ushort element;
@@ -46,7 +46,6 @@ FN float dot8(float4 a, float4 b, float8 c, float sum) {
   sum = fma(a.x, c.s0, fma(a.y, c.s1, fma(a.z, c.s2, fma(a.w, c.s3, sum))));
   return fma(b.x, c.s4, fma(b.y, c.s5, fma(b.z, c.s6, fma(b.w, c.s7, sum))));
 }
-FN float pick(float8 v, int i) { return i == 0 ? v.s0 : i == 1 ? v.s1 : i == 2 ? v.s2 : i == 3 ? v.s3 : i == 4 ? v.s4 : i == 5 ? v.s5 : i == 6 ? v.s6 : v.s7; }
 
 // qz [tokens][heads][width]: absorbed queries; with one split their first `rank` numbers become the weighted sums of latents. With
 // more, partial [tokens][heads][splits][rank] are sums and stats [..][splits][2] the largest score and the sum of weights.
@@ -60,14 +59,7 @@ void latent_attend(__global float* qz, __global const element* pool, long pool_s
   __local long pages[2][TILE / PAGE];                            // of a tile, in turn: where its tokens begin
   const int lid = (int)get_local_id(0), h0 = (int)get_group_id(0) * HEADS, t = (int)get_group_id(1), split = (int)get_group_id(2);
   const int splits = (int)get_num_groups(2), lane = lid % LANES, tok = lid / LANES, head = lid / 16, item = lid % 16;
-  // The row that holds the token; what it sees.
-  int b = 0;
-  for (int last = rows - 1; b < last;) {
-    const int mid = (b + last + 1) / 2;
-    if (cu_q[mid] <= t0 + t) b = mid;
-    else last = mid - 1;
-  }
-  const int left = cu_q[b + 1] - (t0 + t), seen = left > 0 ? kv_len[b] - left + 1 : 0;  // a token of no row sees nothing
+  const int b = row_of_token(cu_q, rows, t0 + t), seen = seen_by(cu_q, kv_len, b, t0 + t);
   const int share = ((seen + splits - 1) / splits + TILE - 1) / TILE * TILE, begin = split * share, end = min(begin + share, seen);
   table += (long)b * table_stride;
   pool += offset;
@@ -165,28 +157,4 @@ void latent_attend(__global float* qz, __global const element* pool, long pool_s
       }
     }
   }
-}
-
-// Merges the splits into qz. Grid: heads, tokens, pieces of WG numbers.
-KERNEL(WG)
-void latent_merge(__global float* qz, __global const float* partial, __global const float* stats, int heads, int rank, int width, int splits) {
-  __local float largest[MAX_SPLITS], factor[MAX_SPLITS];
-  const int lid = (int)get_local_id(0), e = (int)get_group_id(2) * WG + lid;
-  const long at = (long)get_group_id(1) * heads + get_group_id(0);
-  if (lid < splits) largest[lid] = stats[(at * splits + lid) * 2];
-  wg_barrier();
-  if (lid < splits) {
-    float most = -INFINITY;
-    for (int i = 0; i < splits; ++i) most = fmax(most, largest[i]);
-    factor[lid] = largest[lid] == -INFINITY ? 0.0f : exp(largest[lid] - most);
-  }
-  wg_barrier();
-  float sum = 0.0f, total = 0.0f;
-  partial += at * splits * rank + min(e, rank - 1);
-  for (int i = 0; i < splits; ++i) {
-    if (factor[i] == 0.0f) continue;  // nothing was written, or nothing that counts
-    total = fma(factor[i], stats[(at * splits + i) * 2 + 1], total);
-    sum = fma(factor[i], partial[(long)i * rank], sum);
-  }
-  if (e < rank) qz[at * width + e] = total > 0.0f ? sum / total : 0.0f;
 }

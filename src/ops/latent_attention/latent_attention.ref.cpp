@@ -109,6 +109,8 @@ CaseList<LatentAttention> cases() {
       {"prefill short", {7}, {7}, 4, 64, 32, 16, 32, 16},
       {"prefill", {150}, {150}, 2, 64, 32, 16, 48, 64},
       {"prefill chunk", {90}, {230}, 2, 64, 32, 16, 32, 32},
+      {"many heads", {1, 2}, {20, 35}, 11, 64, 32, 16, 32, 16},
+      {"many heads and tokens", {66, 1}, {80, 7}, 9, 64, 32, 16, 20, 32},
       {"mixed", {1, 40, 1, 3}, {64, 40, 129, 70}, 3, 64, 32, 16, 32, 32},
   };
   using enum LatentAttention::Form;
