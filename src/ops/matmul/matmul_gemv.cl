@@ -6,7 +6,7 @@
 #include "routed.clh"
 #define WG 256
 #define TEAM (WG / 4)                            // lines that the group loads at once
-#define LOADS (WT == 3 && ROWS == 8 ? 1 : P * ROWS >= 32 ? 2 : 4)  // of a work-item and block; more spill registers
+#define LOADS (ROWS == 8 ? (WT >= 3 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : 4)  // of a work-item and block; more spill registers
 #define BLOCK (TEAM * LOADS)                     // lines
 #define WISH (4096 / (P * ROWS * BLOCK))         // blocks whose x is kept at a time
 #define CHUNK ((WISH > 0 ? WISH : 1) * BLOCK)    // lines
@@ -26,7 +26,7 @@ FN float4 mac4(float4 w0, float4 w1, float4 w2, float4 w3, float4 x, float4 acc)
 #define MAC(w, x, acc) mac4(w[0], w[1], w[2], w[3], *(__local const float4*)(x), acc)
 #endif
 
-__attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
+KERNEL(WG)  // of the narrow sub-group: with wider ones some compilers spill registers
 void matmul_gemv(__global const float* x, int4 xs, int x_div, __global const uchar* w, long matrix_bytes, __global const float* bias, int has_bias, __global float* y, int4 ys,
                  int rows, int n, int k, int round_x, int route, __global const int* ids, __global const int* order, __global const int4* tasks, int part_lines, long part_stride) {
   __local float s[LOCALS] __attribute__((aligned(16)));
