@@ -74,7 +74,8 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   pages.block_words = block_words;
   pages.block_tokens = block_tokens;
 
-  for (int d = lid; d < DIMS; d += WG) {
+  const int live = p.begin < p.end;  // else nothing is read but the row's place
+  for (int d = lid; live && d < DIMS; d += WG) {
     float x[ROWS];
     UNROLL for (int r = 0; r < ROWS; r++) {
       const int token = r / heads_at_once, in_group = chunk * heads_at_once + r % heads_at_once;
@@ -176,7 +177,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
     TO_ARRAY(acc[n], o);
     UNROLL for (int i = 0; i < ROWS; i++) {
       const int in_group = chunk * heads_at_once + i % heads_at_once, head = kv * group + in_group, token = i / heads_at_once;
-      const int real = v_slice == 0 && d < dim && token < u.tokens && in_group < group && p.begin < p.end;
+      const int real = v_slice == 0 && d < dim && token < u.tokens && in_group < group && live;
       if (real && p.parts > 1) {
         part_o[(unit + i) * padded + d] = o[i];
         if (d == 0) part_ml[(unit + i) * 2] = max_[i], part_ml[(unit + i) * 2 + 1] = l[i];

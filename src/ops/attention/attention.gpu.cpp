@@ -72,6 +72,7 @@ int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsi
 // attention.cl
 void run_vector(const Attention& a, Device& d) {
   check(a);
+  if (a.q.dim[0] == 0) return;
   constexpr size_t kGroup = 256;        // WG
   constexpr int64_t kFullDevice = 1024;  // groups
   const bool f32 = a.cache.pool.dtype == DType::kF32;
@@ -86,6 +87,7 @@ const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, run_vector);
 // attention_matrix.cl
 void run_matrix(const Attention& a, Device& d) {
   check(a);
+  if (a.q.dim[0] == 0) return;
   constexpr int kSubGroups = 8, kTile = 16 * kSubGroups;  // NSG, TILE
   constexpr int64_t kFullDevice = 512;                     // groups
   OpenClDevice& g = gpu(d);

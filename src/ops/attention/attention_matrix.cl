@@ -60,7 +60,8 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   pages.block_words = block_words;
   pages.block_tokens = block_tokens;
 
-  for (int i = lid; i < ROWS * padded; i += WG) {
+  const int live = p.begin < p.end;  // else nothing is read but the row's place
+  for (int i = lid; live && i < ROWS * padded; i += WG) {
     const int r = i / padded, d = i % padded, in_group = chunk * heads_at_once + r % heads_at_once;
     const int real = d < dim && r / heads_at_once < u.tokens && in_group < group;
     const float x = real ? q[(long)(u.token + r / heads_at_once) * qs.x + (long)(kv * group + in_group) * qs.y + d] : 0.0f;
@@ -158,11 +159,11 @@ SOME for (int f = 0; f < panels; f++) {
         EACH for (int i = 0; i < 8; i++) score[(t * 8 + i) * TILE + s * 16 + h * SG + lane] = a[i];
       }
     wg_barrier();
-    for (int i = lid; i < ROWS * V_WIDTH; i += WG) {
+    for (int i = lid; live && i < ROWS * V_WIDTH; i += WG) {
       const int row = i / V_WIDTH, d = n * TILE + i % V_WIDTH, token = row / heads_at_once, in_group = chunk * heads_at_once + row % heads_at_once;
       float v = 0.0f;
       for (int j = 0; j < V_SLICES; j++) v += score[row * TILE + j * V_WIDTH + i % V_WIDTH];
-      const int head = kv * group + in_group, real = d < dim && token < u.tokens && in_group < group && p.begin < p.end;
+      const int head = kv * group + in_group, real = d < dim && token < u.tokens && in_group < group;
       if (real && p.parts > 1) {
         part_o[(unit + row) * padded + d] = v;
         if (d == 0) part_ml[(unit + row) * 2] = factor[row], part_ml[(unit + row) * 2 + 1] = total[row];
