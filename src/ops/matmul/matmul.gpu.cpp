@@ -91,13 +91,23 @@ void run(const MatMul& a, Device& d, GpuForm form) {
   gpu_product(p, form, gpu(d));
 }
 
-const Kernel<MatMul> gemv_kernel(
-    Dev::kOpenCl, "gemv", 30, [](const MatMul& a, const Device&) { return a.x.rows() <= 8; },
-    [](const MatMul& a, Device& d) { run(a, d, a.x.rows() == 1 ? GpuForm::kGemv1 : a.x.rows() <= 4 ? GpuForm::kGemv4 : GpuForm::kGemv8); });
+// Rows up to which reading the weights is what takes the time. Further tasks of 8 rows find them in the cache.
+bool few_rows(const MatMul& a, const Device& d) {
+  const bool fragments = static_cast<const OpenClDevice&>(d).info().matrix && form_suits(GpuForm::kMad, a.w.dtype, a.round_x);
+  return a.x.rows() <= (fragments ? 2 : 32);
+}
+// Where fragments go through shuffles of lanes, those take more time than the tile's products.
+bool fragments(const MatMul& a, const Device& d) {
+  return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.w.dtype, a.round_x);
+}
+
+const Kernel<MatMul> gemv_kernel(Dev::kOpenCl, "gemv", 30, few_rows, [](const MatMul& a, Device& d) {
+  run(a, d, a.x.rows() == 1 ? GpuForm::kGemv1 : a.x.rows() <= 4 ? GpuForm::kGemv4 : GpuForm::kGemv8);
+});
+const Kernel<MatMul> mad_kernel(Dev::kOpenCl, "mad", 20, fragments, [](const MatMul& a, Device& d) {
+  run(a, d, a.x.rows() <= 8 ? GpuForm::kMadSkinny : a.x.rows() <= 16 ? GpuForm::kMadSkinny2 : GpuForm::kMad);
+});
 const Kernel<MatMul> tile_kernel(Dev::kOpenCl, "tile", 10, nullptr, [](const MatMul& a, Device& d) { run(a, d, GpuForm::kTile); });
-const Kernel<MatMul> mad_kernel(
-    Dev::kOpenCl, "mad", 20, [](const MatMul& a, const Device&) { return form_suits(GpuForm::kMad, a.w.dtype, a.round_x); },
-    [](const MatMul& a, Device& d) { run(a, d, a.x.rows() <= 8 ? GpuForm::kMadSkinny : a.x.rows() <= 16 ? GpuForm::kMadSkinny2 : GpuForm::kMad); });
 
 }  // namespace
 }  // namespace xylem

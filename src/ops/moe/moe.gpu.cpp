@@ -15,9 +15,11 @@ constexpr size_t kGroup = 128;
 GpuForm form_of(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
   const int64_t T = a.x.rows(), rows_an_expert = rows / a.gate_up.dim[0];
   if (T == 1) return GpuForm::kGemv1;
+  const bool fragments = d.lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.gate_up.dtype, a.round_x);  // as of MatMul
   if (rows_an_expert < 2) return GpuForm::kGemv4;
-  if (rows_an_expert <= 8) return GpuForm::kGemv8;
-  return d.lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.gate_up.dtype, a.round_x) ? GpuForm::kMad : GpuForm::kTile;
+  if (rows_an_expert <= 8) return fragments ? GpuForm::kMadSkinny : GpuForm::kGemv8;
+  if (rows_an_expert <= 16 && fragments) return GpuForm::kMadSkinny2;
+  return fragments ? GpuForm::kMad : GpuForm::kTile;
 }
 
 // Memory of one call, cut from the device's scratch in pieces of 64 bytes.
