@@ -65,8 +65,10 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   __local float total[WG];
   const int lid = (int)get_local_id(0), lane = lid % 16;
   const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = (int)get_group_id(1) % chunks, kv = (int)get_group_id(1) / chunks;
-  const Unit u = find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window);
-  const Part p = find_part(u, (int)get_group_id(2), max_parts, min_rounds);
+  Unit u;
+  Part p;
+  find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window, &u);
+  find_part(u, (int)get_group_id(2), max_parts, min_rounds, &p);
   const int words = padded / PAIR, panels = padded / 16, panel_words = 16 / PAIR * block_tokens;
   Pages pages;
   pages.pool = pool + offset_words + kv * head_words;

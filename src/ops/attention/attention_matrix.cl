@@ -51,8 +51,10 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   __local int2 sees[ROWS];
   const int lid = (int)get_local_id(0), s = (int)get_sub_group_id(), lane = (int)get_sub_group_local_id();
   const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = (int)get_group_id(1) % chunks, kv = (int)get_group_id(1) / chunks;
-  const Unit u = find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window);
-  const Part p = find_part(u, (int)get_group_id(2), max_parts, min_rounds);
+  Unit u;
+  Part p;
+  find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window, &u);
+  find_part(u, (int)get_group_id(2), max_parts, min_rounds, &p);
   const int words = padded / 2, panels = padded / 16, panel_words = 8 * block_tokens;
   Pages pages;
   pages.pool = pool + offset_words + kv * head_words;
