@@ -14,7 +14,7 @@ Result<ChosenDevice> open(const OpenClInfo& info) {
   ChosenDevice c;
   TRY(c.device, OpenClDevice::open(info));
   c.name = fmt::format("opencl:{} {}", info.index, info.name);
-  c.memory_bytes = info.memory_bytes;
+  c.memory_bytes = info.memory_bytes, c.max_alloc_bytes = info.max_alloc_bytes;
   return c;
 }
 

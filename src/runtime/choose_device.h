@@ -12,6 +12,7 @@ struct ChosenDevice {
   std::unique_ptr<Device> device;   // null: the CPU
   std::string name = "cpu";         // for logs and /server_info
   size_t memory_bytes = 0;          // of the device; 0: the system's
+  size_t max_alloc_bytes = 0;       // in one piece
 };
 // auto takes a discrete Intel GPU, then an integrated one, then the CPU, and logs which and why. xpu is the first Intel GPU.
 // opencl:N is any device that `xylem devices` lists.

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
 
 #include <nlohmann/json.hpp>
 
+#include "device/opencl/opencl_device.h"
 #include "runtime/collector.h"
 #include "runtime/load.h"
 #include "weights/safetensors.h"
@@ -160,6 +162,28 @@ TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
     if (v.tight) {
       EXPECT_GT(engine->stats().preemptions, 0u) << v.name;
     }
+  }
+}
+
+// The same on the first OpenCL device (XYLEM_OPENCL=N: another one), here usually PoCL, which takes some milliseconds a step:
+// a few short cases, or with XYLEM_OPENCL_ALL all of them, then all again with a warm cache.
+TEST_P(GoldenTest, OnOpenCl) {
+  const char *wanted = std::getenv("XYLEM_OPENCL"), *all = std::getenv("XYLEM_OPENCL_ALL");
+  if (opencl_devices().empty()) GTEST_SKIP() << "there is no OpenCL device";
+  std::vector<TokenId> eos;
+  auto cases = load_cases(GetParam(), &eos);
+  if (!all) {  // a prompt of more than one chunk is among them
+    std::stable_sort(cases.begin(), cases.end(), [](const TextCase& a, const TextCase& b) { return a.output.size() < b.output.size(); });
+    cases.resize(std::min<size_t>(cases.size(), 3));
+  }
+  EngineConfig config = float32(GetParam());
+  config.device = std::string("opencl:") + (wanted ? wanted : "0"), config.page_size = 16, config.chunked_prefill_size = 64, config.max_running_requests = 16;
+  auto engine = start(config);
+  ASSERT_TRUE(engine);
+  for (int round = 0; round < (all ? 2 : 1); round++) {
+    std::vector<std::shared_ptr<Collector>> sinks;
+    for (const auto& c : cases) sinks.push_back(send(*engine, c, eos));
+    for (size_t i = 0; i < cases.size(); i++) expect_golden(cases[i], sinks[i]->wait(), "opencl");
   }
 }
 

@@ -55,7 +55,8 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   load.progress = config.progress;
   load.available_bytes = int64_t(chosen.memory_bytes / 10 * 9);
   TRY(LoadedWeights weights, load_weights(config.model, *model, *host, load, chosen.device.get()));
-  const int64_t available = chosen.device ? load.available_bytes - weights.bytes : available_memory_bytes();
+  // The cache takes half of what is available by default; a group's pool must be one piece of the device's memory.
+  const int64_t available = chosen.device ? std::min<int64_t>(load.available_bytes - weights.bytes, int64_t(chosen.max_alloc_bytes)) : available_memory_bytes();
 
   LoadedEngine out;
   const std::vector<Param> params = model->params();
