@@ -16,22 +16,18 @@ struct Shape {
         context(c.integer_or("max_position_embeddings", 131072, 1)), heads(int(c.integer_or("num_attention_heads", 8, 1, 4096))),
         kv_heads(int(c.integer_or("num_key_value_heads", 4, 1, heads))), dim(int(c.integer_or("head_dim", 256, 1, 1024))), window(int(c.integer_or("sliding_window", 4096, 1))),
         eps(float(c.number_or("rms_norm_eps", 1e-6))), query_scalar(c.number_or("query_pre_attn_scalar", 256)), softcap(c.number_or("final_logit_softcapping", 0)) {
-    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
+    c.require_multiple("num_attention_heads", heads, "num_key_value_heads", kv_heads);
     if (query_scalar <= 0) c.fail("query_pre_attn_scalar must be positive");
     if (c.has("attn_logit_softcapping")) c.fail("attn_logit_softcapping is not supported");
     if (c.flag_or("attention_bias", false)) c.fail("attention_bias is not supported");
     if (c.flag_or("use_bidirectional_attention", false)) c.fail("use_bidirectional_attention is not supported");
     if (const std::string act = c.text_or("hidden_activation", "gelu_pytorch_tanh"); act != "gelu_pytorch_tanh") c.fail("hidden_activation '" + act + "' is not supported (gelu_pytorch_tanh is)");
-    if (!c.has("layer_types")) {
+    if (c.has("layer_types")) {
+      full = c.layer_kinds("layer_types", layers, "full_attention", "sliding_attention");
+    } else {
       const int64_t pattern = c.integer_or("sliding_window_pattern", c.integer_or("_sliding_window_pattern", 6, 1), 1);
       for (int64_t i = 0; i < layers; i++) full.push_back((i + 1) % pattern == 0);
-      return;
     }
-    for (const std::string& kind : c.texts("layer_types")) {
-      full.push_back(kind == "full_attention");
-      if (!full.back() && kind != "sliding_attention") c.fail("layer_types holds '" + kind + "' (full_attention and sliding_attention are supported)");
-    }
-    if (int64_t(full.size()) != layers) c.fail("layer_types has " + std::to_string(full.size()) + " entries for num_hidden_layers " + std::to_string(layers));
   }
 };
 

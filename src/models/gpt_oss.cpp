@@ -19,16 +19,10 @@ struct Shape {
         heads(int(c.integer("num_attention_heads", 1, 4096))), kv_heads(int(c.integer_or("num_key_value_heads", heads, 1, heads))),
         dim(int(c.integer_or("head_dim", 64, 1, 1024))), window(int(c.integer_or("sliding_window", 128, 1))), eps(float(c.number_or("rms_norm_eps", 1e-5))),
         limit(float(c.number_or("swiglu_limit", 7))), bias(c.flag_or("attention_bias", true)) {
-    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
-    if (!c.has("layer_types")) {
+    c.require_multiple("num_attention_heads", heads, "num_key_value_heads", kv_heads);
+    if (c.has("layer_types")) sliding = c.layer_kinds("layer_types", layers, "sliding_attention", "full_attention");
+    else
       for (int64_t i = 0; i < layers; i++) sliding.push_back(i % 2 == 0);
-      return;
-    }
-    for (const std::string& kind : c.texts("layer_types")) {
-      sliding.push_back(kind == "sliding_attention");
-      if (!sliding.back() && kind != "full_attention") c.fail("layer_types holds '" + kind + "' (full_attention and sliding_attention are supported)");
-    }
-    if (int64_t(sliding.size()) != layers) c.fail("layer_types has " + std::to_string(sliding.size()) + " entries for num_hidden_layers " + std::to_string(layers));
   }
 };
 

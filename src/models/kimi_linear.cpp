@@ -20,10 +20,10 @@ struct Shape {
     heads = linear.integer_or("num_heads", c.integer_or("linear_num_heads", 32, 1, 4096), 1, 4096);
     dim = linear.integer_or("head_dim", c.integer_or("linear_head_dim", 128, 1, 1024), 1, 1024);
     taps = linear.integer_or("short_conv_kernel_size", c.integer_or("linear_conv_kernel_dim", 4, 1, 64), 1, 64);
-    if (c.has("layer_types")) read_kinds(c, "layer_types", "full_attention", "linear_attention", full);
+    if (c.has("layer_types")) full = c.layer_kinds("layer_types", layers, "full_attention", "linear_attention");
     else if (linear.has("kda_layers")) read_one_based(c, linear);
     else c.fail("neither layer_types nor linear_attn_config.kda_layers says which layers are linear");
-    if (c.has("mlp_layer_types")) read_kinds(c, "mlp_layer_types", "sparse", "dense", sparse);
+    if (c.has("mlp_layer_types")) sparse = c.layer_kinds("mlp_layer_types", layers, "sparse", "dense");
     else
       for (int64_t i = 0; i < layers; i++) sparse.push_back(i >= c.integer_or("first_k_dense_replace", 1) && i % c.integer_or("moe_layer_freq", 1, 1) == 0);
     if (!c.flag_or("mla_use_nope", true)) c.fail("mla_use_nope false is not supported");
@@ -34,13 +34,6 @@ struct Shape {
   }
 
  private:
-  void read_kinds(const Config& c, const char* key, const char* yes, const char* no, std::vector<bool>& out) {
-    for (const std::string& kind : c.texts(key)) {
-      out.push_back(kind == yes);
-      if (kind != yes && kind != no) c.fail(std::string(key) + " holds '" + kind + "' (" + yes + " and " + no + " are supported)");
-    }
-    if (int64_t(out.size()) != layers) c.fail(std::string(key) + " has " + std::to_string(out.size()) + " entries for num_hidden_layers " + std::to_string(layers));
-  }
   void read_one_based(const Config& c, const Config& linear) {
     full.assign(size_t(layers), true);
     for (int64_t i : linear.integers_or_none("kda_layers")) {

@@ -32,7 +32,7 @@ struct Shape {
         eps(float(c.number_or("rms_norm_eps", 1e-6))), qkv_bias(t.qkv_bias || c.flag_or("attention_bias", false)),
         o_bias(!t.qkv_bias && qkv_bias), qk_norm(t.qk_norm), ffn(c.integer("intermediate_size")) {
     if (dim < 1) c.fail("hidden_size " + std::to_string(hidden) + " is too small for num_attention_heads " + std::to_string(heads));
-    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
+    c.require_multiple("num_attention_heads", heads, "num_key_value_heads", kv_heads);
     if (c.flag_or("mlp_bias", false)) c.fail("mlp_bias is not supported");
     if (c.text_or("hidden_act", "silu") != "silu") c.fail("hidden_act must be silu");
     read_windows(c, t);
@@ -44,15 +44,13 @@ struct Shape {
     using enum Traits::Window;
     window.assign(size_t(layers), 0);
     if (t.window == kNone) return;
-    const std::vector<std::string> kinds = c.has("layer_types") ? c.texts("layer_types") : std::vector<std::string>{};
-    if (c.has("layer_types") && int64_t(kinds.size()) != layers) return c.fail("layer_types has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
-    for (const std::string& kind : kinds)
-      if (kind != "full_attention" && kind != "sliding_attention") return c.fail("layer_types holds '" + kind + "' (full_attention and sliding_attention are supported)");
+    const bool listed = c.has("layer_types");
+    const std::vector<bool> sliding = listed ? c.layer_kinds("layer_types", layers, "sliding_attention", "full_attention") : std::vector<bool>{};
     if (!c.has("sliding_window") || (t.window != kAll && !c.flag_or("use_sliding_window", false))) return;
     const int width = int(c.integer("sliding_window"));
     const int64_t first = t.window == kLastIfAsked ? c.integer_or("max_window_layers", 28) : 0;
     for (int64_t i = 0; i < layers; i++)
-      if (kinds.empty() ? i >= first : kinds[size_t(i)] == "sliding_attention") window[size_t(i)] = width;
+      if (listed ? sliding[size_t(i)] : i >= first) window[size_t(i)] = width;
   }
   void read_experts(const Config& c) {
     sparse.assign(size_t(layers), false);

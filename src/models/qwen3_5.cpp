@@ -19,8 +19,8 @@ struct Shape {
         key_heads(c.integer_or("linear_num_key_heads", 16, 1, 4096)), value_heads(c.integer("linear_num_value_heads", 1, 4096)),
         key_dim(c.integer_or("linear_key_head_dim", 128, 1, 1024)), value_dim(c.integer_or("linear_value_head_dim", 128, 1, 1024)),
         taps(c.integer_or("linear_conv_kernel_dim", 4, 1, 64)), eps(float(c.number_or("rms_norm_eps", 1e-6))) {
-    if (heads % kv_heads) c.fail("num_attention_heads " + std::to_string(heads) + " is not a multiple of num_key_value_heads " + std::to_string(kv_heads));
-    if (value_heads % key_heads) c.fail("linear_num_value_heads " + std::to_string(value_heads) + " is not a multiple of linear_num_key_heads " + std::to_string(key_heads));
+    c.require_multiple("num_attention_heads", heads, "num_key_value_heads", kv_heads);
+    c.require_multiple("linear_num_value_heads", value_heads, "linear_num_key_heads", key_heads);
     if (c.flag_or("attention_bias", false)) c.fail("attention_bias is not supported");
     if (!c.flag_or("attn_output_gate", true)) c.fail("attn_output_gate false is not supported");
     for (const char* key : {"hidden_act", "output_gate_type"})
@@ -37,16 +37,12 @@ struct Shape {
 
  private:
   void read_layers(const Config& c) {
-    if (!c.has("layer_types")) {
+    if (c.has("layer_types")) {
+      full = c.layer_kinds("layer_types", layers, "full_attention", "linear_attention");
+    } else {
       const int64_t interval = c.integer_or("full_attention_interval", 4, 1);
       for (int64_t i = 0; i < layers; i++) full.push_back((i + 1) % interval == 0);
-      return;
     }
-    for (const std::string& kind : c.texts("layer_types")) {
-      full.push_back(kind == "full_attention");
-      if (!full.back() && kind != "linear_attention") c.fail("layer_types holds '" + kind + "' (full_attention and linear_attention are supported)");
-    }
-    if (int64_t(full.size()) != layers) c.fail("layer_types has " + std::to_string(full.size()) + " entries for num_hidden_layers " + std::to_string(layers));
   }
 };
 

@@ -1,5 +1,6 @@
 #include "nn/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace xylem {
@@ -70,6 +71,21 @@ std::vector<std::string> Config::texts(const std::string& key) const {
       if (e.is_string()) list.push_back(e.get<std::string>());
   if (!v->is_array() || list.size() != v->size()) fail("'" + key + "' is not a list of strings");
   return list;
+}
+
+std::vector<bool> Config::layer_kinds(const std::string& key, int64_t layers, const std::string& yes, const std::string& no) const {
+  std::vector<bool> out(static_cast<size_t>(layers));
+  const std::vector<std::string> kinds = texts(key);
+  if (int64_t(kinds.size()) != layers) fail(key + " has " + std::to_string(kinds.size()) + " entries for num_hidden_layers " + std::to_string(layers));
+  for (size_t i = 0; i < std::min(kinds.size(), out.size()); i++) {
+    out[i] = kinds[i] == yes;
+    if (kinds[i] != yes && kinds[i] != no) fail(key + " holds '" + kinds[i] + "' (" + yes + " and " + no + " are supported)");
+  }
+  return out;
+}
+
+void Config::require_multiple(const char* key, int64_t value, const char* of_key, int64_t of) const {
+  if (of < 1 || value % of) fail(std::string(key) + " " + std::to_string(value) + " is not a multiple of " + of_key + " " + std::to_string(of));
 }
 
 std::vector<int64_t> Config::integers_or_none(const std::string& key) const {

@@ -25,10 +25,13 @@ class Config {
   bool flag_or(const std::string& key, bool fallback) const;
   std::string text_or(const std::string& key, const std::string& fallback) const;
   std::vector<std::string> texts(const std::string& key) const;                                           // required list of strings
+  // For each layer, whether the list of kinds under `key` names `yes` for it. Kinds other than `no`, or another number of them, are errors.
+  std::vector<bool> layer_kinds(const std::string& key, int64_t layers, const std::string& yes, const std::string& no) const;
   std::vector<int64_t> integers_or_none(const std::string& key) const;                                    // empty when absent
   Config child(const std::string& key) const;   // an absent or null one is an empty object; errors are shared with this one
   // This object with what it lacks among `keys` taken from another one, where old files keep it.
   Config with_defaults(const Config& other, const std::vector<std::string>& keys) const;
+  void require_multiple(const char* key, int64_t value, const char* of_key, int64_t of) const;   // value is a multiple of `of`
   void fail(const std::string& what) const;     // "config.json: " + what, if it is the first error
   Status status() const;
   const nlohmann::json& json() const { return json_; }
