@@ -1,5 +1,6 @@
 // DeepSeek V2, V2-Lite, V3 and R1 (specs/deepseek_mla.md), and what shares their class: latent attention, and experts beside a
 // shared one after some dense layers.
+#include "nn/decoder.h"
 #include "nn/mla.h"
 
 namespace xylem {
@@ -8,13 +9,14 @@ namespace {
 struct Shape {
   int64_t hidden, vocab, layers, context, ffn, first_sparse, experts, top_k, moe_ffn, shared_ffn;
   float eps;
+  bool v3;
 
   Shape(const Config& c, bool v3)
       : hidden(c.integer("hidden_size")), vocab(c.integer("vocab_size")), layers(c.integer("num_hidden_layers", 1, 4096)),
         context(c.integer_or("max_position_embeddings", 4096, 1)), ffn(c.integer("intermediate_size")),
         first_sparse(c.integer_or("first_k_dense_replace", v3 ? 3 : 0)), experts(c.integer_or("n_routed_experts", 0, 0, 65536)),
         top_k(experts ? c.integer("num_experts_per_tok", 1, experts) : 0), moe_ffn(experts ? c.integer("moe_intermediate_size") : 0),
-        shared_ffn(c.integer_or("n_shared_experts", 0) * moe_ffn), eps(float(c.number_or("rms_norm_eps", 1e-6))) {
+        shared_ffn(c.integer_or("n_shared_experts", 0) * moe_ffn), eps(float(c.number_or("rms_norm_eps", 1e-6))), v3(v3) {
     if (c.integer_or("moe_layer_freq", 1) != 1) c.fail("moe_layer_freq must be 1");
     if (c.text_or("hidden_act", "silu") != "silu") c.fail("hidden_act must be silu");
     if (c.flag_or("mlp_bias", false)) c.fail("mlp_bias is not supported");
@@ -58,88 +60,52 @@ struct Layer {
     if (shared.down.w) add_to(c, y, shared(c, x));
     return y;
   }
-  void operator()(Ctx& c, Tensor x, Tensor rope_table) const {  // x: [T, H], in place
+  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape&) const {  // x: [T, H], in place
     const ArenaScope scope(c);
     add_to(c, x, attn(c, in_norm(c, x), rope_table));
     add_to(c, x, feed_forward(c, post_norm(c, x)));
   }
-  void params(ParamList& p, const std::string& n, const Shape& f, bool v3) {
+  void params(ParamList& p, const std::string& n, const Shape& f) {
     p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
     p.vector(n + "post_attention_layernorm.weight", post_norm.w, f.hidden);
     attn.params(p, n + "self_attn.");
     if (!sparse) return mlp.params(p, n + "mlp.", f.hidden, f.ffn);
     p.matrix(n + "mlp.gate.weight", router.w, f.experts, f.hidden);
-    if (v3) p.floats(n + "mlp.gate.e_score_correction_bias", moe.choice_bias, {f.experts});
+    if (f.v3) p.floats(n + "mlp.gate.e_score_correction_bias", moe.choice_bias, {f.experts});
     moe.params(p, n + "mlp.", f.experts, f.hidden, f.moe_ffn);
     if (f.shared_ffn) shared.params(p, n + "mlp.shared_experts.", f.hidden, f.shared_ffn);
   }
 };
 
-class DeepSeek final : public Model {
- public:
-  DeepSeek(const Config& c, bool v3, const ModelOptions& options)
-      : f_(c, v3), v3_(v3), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
-    Mla attn;
-    attn.read(c);
-    const Moe moe = routing(c, f_, v3);
-    attn.interleaved = !v3 || c.flag_or("rope_interleave", true);
-    if (!c.status().ok()) return;
-    const Config rope = rope_config(c);
-    rope_ = make_rope(rope, attn.attn.rope_dim, 1e4, f_.context);
-    if (const double all = rope.number_or("mscale_all_dim", 0); all != 0) {
-      const double m = yarn_scale(rope.number_or("factor", 1), all);
-      attn.attn.scale *= float(m * m);
-    }
-    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
-    for (size_t i = 0; i < layers_.size(); i++) {
-      Layer& l = layers_[i];
-      l.in_norm.eps = l.post_norm.eps = f_.eps;
-      l.attn = attn, l.moe = moe;
-      l.attn.attn.declare(layout_);
-      l.router.exact = true;
-      l.sparse = int64_t(i) >= f_.first_sparse;
-    }
+std::unique_ptr<Model> make_deepseek(const Config& c, bool v3, const ModelOptions& options) {
+  auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c, v3), options);
+  const Shape& f = model->f;
+  Mla attn;
+  attn.read(c);
+  const Moe moe = routing(c, f, v3);
+  attn.interleaved = !v3 || c.flag_or("rope_interleave", true);
+  if (!c.status().ok()) return model;
+  const Config rope = rope_config(c);
+  model->rope = make_rope(rope, attn.attn.rope_dim, 1e4, f.context);
+  if (const double all = rope.number_or("mscale_all_dim", 0); all != 0) {
+    const double m = yarn_scale(rope.number_or("factor", 1), all);
+    attn.attn.scale *= float(m * m);
   }
-  const CacheLayout& caches() const override { return layout_; }
-  int64_t vocab_size() const override { return f_.vocab; }
-  int64_t max_context() const override { return f_.context; }
-  std::vector<std::string> prefixes() const override { return {"model."}; }
-  std::map<std::string, std::string> unused() const override {  // the layers behind the last one draft tokens
-    std::map<std::string, std::string> labels;
-    for (int64_t i = 0; i < 8; i++) labels["model.layers." + std::to_string(f_.layers + i) + "."] = "multi-token prediction";
-    return labels;
+  model->ends.tied = c.flag_or("tie_word_embeddings", false), model->ends.norm.eps = f.eps;
+  for (size_t i = 0; i < model->layers.size(); i++) {
+    Layer& l = model->layers[i];
+    l.in_norm.eps = l.post_norm.eps = f.eps;
+    l.attn = attn, l.moe = moe;
+    l.attn.attn.declare(model->layout);
+    l.router.exact = true;
+    l.sparse = int64_t(i) >= f.first_sparse;
   }
-
-  std::vector<Param> params() override {
-    ParamList p;
-    ends_.front_params(p);
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_, v3_);
-    ends_.back_params(p);
-    p.constant("rope", rope_.inv_freq, rope_.values);
-    return p.take();
-  }
-
-  Tensor forward(Ctx& c) const override {
-    Tensor x = ends_.embed(c, c.batch.tokens);
-    const Tensor table = rope_.table(c);
-    for (size_t i = 0; i < layers_.size(); i++) {
-      c.hidden(int(i), x);
-      layers_[i](c, x, table);
-    }
-    return ends_.logits(c, x, layers_.size());
-  }
-
- private:
-  Shape f_;
-  bool v3_;
-  CacheLayout layout_;
-  DecoderEnds ends_;
-  RopeKind rope_;
-  std::vector<Layer> layers_;
-};
+  for (int64_t i = 0; i < 8; i++) model->unused_names["model.layers." + std::to_string(f.layers + i) + "."] = "multi-token prediction";  // behind the last layer
+  return model;
+}
 
 template <bool kV3>
-std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return std::make_unique<DeepSeek>(c, kV3, o); }
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return make_deepseek(c, kV3, o); }
 
 const RegisterModel v2({{"DeepseekV2ForCausalLM"}, {"deepseek_v2"}, make<false>,
                         {R"({"model_type": "deepseek_v2", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "kv_lora_rank": 40, "qk_nope_head_dim": 20,

@@ -1,6 +1,6 @@
 // GPT-OSS (specs/gpt_oss.md): attention sinks in alternating sliding and full layers, biases everywhere, and experts with a
 // clamped SwiGLU whose gate and up rows alternate in the file.
-#include "nn/blocks.h"
+#include "nn/decoder.h"
 
 namespace xylem {
 namespace {
@@ -68,52 +68,22 @@ struct Layer {
   }
 };
 
-class GptOss final : public Model {
- public:
-  GptOss(const Config& c, const ModelOptions& options) : f_(c), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
-    if (!c.status().ok()) return;
-    rope_ = make_rope(rope_config(c), f_.dim, 150000, f_.context);
-    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
-    for (size_t i = 0; i < layers_.size(); i++) {
-      Layer& l = layers_[i];
-      l.in_norm.eps = l.post_norm.eps = f_.eps;
-      l.attn = {f_.heads, f_.kv_heads, f_.dim, f_.sliding[i] ? f_.window : 0, 1.0f / std::sqrt(float(f_.dim)), {}, {}};
-      l.attn.declare(layout_);
-      l.moe.top_k = int(f_.top_k), l.moe.act = Act::kClampedSwiglu, l.moe.limit = f_.limit;
-    }
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& options) {
+  auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c), options);
+  const Shape& f = model->f;
+  if (!c.status().ok()) return model;
+  model->rope = make_rope(rope_config(c), f.dim, 150000, f.context);
+  model->ends.tied = c.flag_or("tie_word_embeddings", false), model->ends.norm.eps = f.eps;
+  for (size_t i = 0; i < model->layers.size(); i++) {
+    Layer& l = model->layers[i];
+    l.in_norm.eps = l.post_norm.eps = f.eps;
+    l.attn = {f.heads, f.kv_heads, f.dim, f.sliding[i] ? f.window : 0, 1.0f / std::sqrt(float(f.dim)), {}, {}};
+    l.attn.declare(model->layout);
+    l.moe.top_k = int(f.top_k), l.moe.act = Act::kClampedSwiglu, l.moe.limit = f.limit;
   }
-  const CacheLayout& caches() const override { return layout_; }
-  int64_t vocab_size() const override { return f_.vocab; }
-  int64_t max_context() const override { return f_.context; }
-  std::vector<std::string> prefixes() const override { return {"model."}; }
-  std::string float16_problem() const override { return "its activations grow beyond 65504, the largest float16 number"; }
-
-  std::vector<Param> params() override {
-    ParamList p;
-    ends_.front_params(p);
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
-    ends_.back_params(p);
-    p.constant("rope", rope_.inv_freq, rope_.values);
-    return p.take();
-  }
-
-  Tensor forward(Ctx& c) const override {
-    Tensor x = ends_.embed(c, c.batch.tokens);
-    const Tensor table = rope_.table(c);
-    for (size_t i = 0; i < layers_.size(); i++) {
-      c.hidden(int(i), x);
-      layers_[i](c, x, table, f_);
-    }
-    return ends_.logits(c, x, layers_.size());
-  }
-
- private:
-  Shape f_;
-  CacheLayout layout_;
-  DecoderEnds ends_;
-  RopeKind rope_;
-  std::vector<Layer> layers_;
-};
+  model->no_float16 = "its activations grow beyond 65504, the largest float16 number";
+  return model;
+}
 
 std::string tiny(const std::string& more) {
   return R"({"model_type": "gpt_oss", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 24,
@@ -122,7 +92,7 @@ std::string tiny(const std::string& more) {
 }
 const RegisterModel reg({{"GptOssForCausalLM"},
                          {"gpt_oss"},
-                         [](const Config& c, const ModelOptions& o) -> std::unique_ptr<Model> { return std::make_unique<GptOss>(c, o); },
+                         make,
                          {tiny(""), tiny(R"(, "quantization_config": {"quant_method": "mxfp4"})")}});
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Kimi-Linear (specs/kimi_linear.md): Kimi Delta Attention, a layer of latent attention without rotation every few layers, and
 // experts with a shared one.
+#include "nn/decoder.h"
 #include "nn/mla.h"
 
 namespace xylem {
@@ -89,7 +90,7 @@ struct Layer {
     if (shared.down.w) add_to(c, y, shared(c, x));
     return y;
   }
-  void operator()(Ctx& c, Tensor x, const Shape& f) const {  // x: [T, H], in place
+  void operator()(Ctx& c, Tensor x, Tensor, const Shape& f) const {  // x: [T, H], in place; nothing is rotated
     const ArenaScope scope(c);
     Tensor h = in_norm(c, x);
     add_to(c, x, full ? mla(c, h, {}) : kda(c, h, f));
@@ -109,63 +110,36 @@ struct Layer {
   }
 };
 
-class KimiLinear final : public Model {
- public:
-  KimiLinear(const Config& c, const ModelOptions& options) : f_(c), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
-    Mla mla;
-    mla.read(c);
-    Moe moe;
-    moe.top_k = int(f_.top_k), moe.score = Router::Score::kSigmoid, moe.group_score = Router::GroupScore::kTopTwo;
-    moe.renormalise = c.flag_or("moe_renormalize", true), moe.scale = float(c.number_or("routed_scaling_factor", 1));
-    moe.groups = int(c.integer_or("num_expert_group", 1, 1, f_.experts)), moe.top_groups = int(c.integer_or("topk_group", 1, 1, moe.groups));
-    if (f_.experts % moe.groups || f_.top_k > f_.experts / moe.groups * moe.top_groups) c.fail("num_expert_group and topk_group do not fit num_experts");
-    if (!c.status().ok()) return;
-    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
-    for (size_t i = 0; i < layers_.size(); i++) {
-      Layer& l = layers_[i];
-      l.full = f_.full[i], l.sparse = f_.sparse[i];
-      l.in_norm.eps = l.post_norm.eps = l.kda.norm.eps = f_.eps;
-      l.moe = moe, l.router.exact = true;
-      l.mla = mla;
-      DeltaRule& d = l.kda.delta;
-      d.key_heads = d.heads = f_.heads, d.key_dim = d.dim = f_.dim, d.taps = f_.taps;
-      if (l.full) l.mla.attn.declare(layout_);
-      else d.declare(layout_);
-    }
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& options) {
+  auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c), options);
+  const Shape& f = model->f;
+  Mla mla;
+  mla.read(c);
+  Moe moe;
+  moe.top_k = int(f.top_k), moe.score = Router::Score::kSigmoid, moe.group_score = Router::GroupScore::kTopTwo;
+  moe.renormalise = c.flag_or("moe_renormalize", true), moe.scale = float(c.number_or("routed_scaling_factor", 1));
+  moe.groups = int(c.integer_or("num_expert_group", 1, 1, f.experts)), moe.top_groups = int(c.integer_or("topk_group", 1, 1, moe.groups));
+  if (f.experts % moe.groups || f.top_k > f.experts / moe.groups * moe.top_groups) c.fail("num_expert_group and topk_group do not fit num_experts");
+  if (!c.status().ok()) return model;
+  model->ends.tied = c.flag_or("tie_word_embeddings", false), model->ends.norm.eps = f.eps;
+  for (size_t i = 0; i < model->layers.size(); i++) {
+    Layer& l = model->layers[i];
+    l.full = f.full[i], l.sparse = f.sparse[i];
+    l.in_norm.eps = l.post_norm.eps = l.kda.norm.eps = f.eps;
+    l.moe = moe, l.router.exact = true;
+    l.mla = mla;
+    DeltaRule& d = l.kda.delta;
+    d.key_heads = d.heads = f.heads, d.key_dim = d.dim = f.dim, d.taps = f.taps;
+    if (l.full) l.mla.attn.declare(model->layout);
+    else d.declare(model->layout);
   }
-  const CacheLayout& caches() const override { return layout_; }
-  int64_t vocab_size() const override { return f_.vocab; }
-  int64_t max_context() const override { return f_.context; }
-  std::vector<std::string> prefixes() const override { return {"model."}; }
-  std::map<std::string, std::string> unused() const override { return {{"model.mtp", "multi-token prediction"}}; }
-
-  std::vector<Param> params() override {
-    ParamList p;
-    ends_.front_params(p);
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
-    ends_.back_params(p);
-    return p.take();
-  }
-
-  Tensor forward(Ctx& c) const override {
-    Tensor x = ends_.embed(c, c.batch.tokens);
-    for (size_t i = 0; i < layers_.size(); i++) {
-      c.hidden(int(i), x);
-      layers_[i](c, x, f_);
-    }
-    return ends_.logits(c, x, layers_.size());
-  }
-
- private:
-  Shape f_;
-  CacheLayout layout_;
-  DecoderEnds ends_;
-  std::vector<Layer> layers_;
-};
+  model->unused_names = {{"model.mtp", "multi-token prediction"}};
+  return model;
+}
 
 const RegisterModel reg({{"KimiLinearForCausalLM"},
                          {"kimi_linear"},
-                         [](const Config& c, const ModelOptions& o) -> std::unique_ptr<Model> { return std::make_unique<KimiLinear>(c, o); },
+                         make,
                          {R"({"model_type": "kimi_linear", "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "kv_lora_rank": 32, "qk_nope_head_dim": 16,
                             "qk_rope_head_dim": 8, "v_head_dim": 16, "intermediate_size": 64, "moe_intermediate_size": 24, "num_experts": 6, "num_experts_per_token": 2,
                             "num_shared_experts": 1, "routed_scaling_factor": 1.5, "vocab_size": 97, "model_max_length": 512,

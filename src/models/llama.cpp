@@ -1,6 +1,6 @@
 // The plain decoders: Llama 3, Mistral, Qwen2.5, Qwen3 dense and MoE. Pre-norm, grouped-query attention, SwiGLU; they differ in
 // biases, norms on query and key heads, sliding windows and experts.
-#include "nn/blocks.h"
+#include "nn/decoder.h"
 
 namespace xylem {
 namespace {
@@ -104,58 +104,27 @@ struct Layer {
   }
 };
 
-class Llama final : public Model {
- public:
-  Llama(const Config& c, const ModelOptions& options, const Traits& traits)
-      : f_(c, traits), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
-    if (!c.status().ok()) return;
-    rope_ = make_rope(rope_config(c), f_.dim, 1e4, f_.context);
-    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden, ends_.tied = c.flag_or("tie_word_embeddings", false), ends_.norm.eps = f_.eps;
-    for (size_t i = 0; i < layers_.size(); i++) {
-      Layer& l = layers_[i];
-      for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f_.eps;
-      l.sparse = f_.sparse[i];
-      l.moe.top_k = int(f_.top_k), l.moe.renormalise = f_.renormalise;
-      l.attn = {f_.heads, f_.kv_heads, f_.dim, f_.window[i], 1.0f / std::sqrt(float(f_.dim)), {}, {}};
-      l.attn.declare(layout_);
-    }
+std::unique_ptr<Model> make_llama(const Config& c, const ModelOptions& options, const Traits& traits) {
+  auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c, traits), options);
+  const Shape& f = model->f;
+  if (!c.status().ok()) return model;
+  model->rope = make_rope(rope_config(c), f.dim, 1e4, f.context);
+  model->ends.tied = c.flag_or("tie_word_embeddings", false), model->ends.norm.eps = f.eps;
+  for (size_t i = 0; i < model->layers.size(); i++) {
+    Layer& l = model->layers[i];
+    for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f.eps;
+    l.sparse = f.sparse[i];
+    l.moe.top_k = int(f.top_k), l.moe.renormalise = f.renormalise;
+    l.attn = {f.heads, f.kv_heads, f.dim, f.window[i], 1.0f / std::sqrt(float(f.dim)), {}, {}};
+    l.attn.declare(model->layout);
   }
-  const CacheLayout& caches() const override { return layout_; }
-  int64_t vocab_size() const override { return f_.vocab; }
-  int64_t max_context() const override { return f_.context; }
-  std::vector<std::string> prefixes() const override { return {"model."}; }
-
-  std::vector<Param> params() override {
-    ParamList p;
-    ends_.front_params(p);
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
-    ends_.back_params(p);
-    p.constant("rope", rope_.inv_freq, rope_.values);
-    return p.take();
-  }
-
-  Tensor forward(Ctx& c) const override {
-    Tensor x = ends_.embed(c, c.batch.tokens);
-    const Tensor table = rope_.table(c);
-    for (size_t i = 0; i < layers_.size(); i++) {
-      c.hidden(int(i), x);
-      layers_[i](c, x, table, f_);
-    }
-    return ends_.logits(c, x, layers_.size());
-  }
-
- private:
-  Shape f_;
-  CacheLayout layout_;
-  DecoderEnds ends_;
-  RopeKind rope_;
-  std::vector<Layer> layers_;
-};
+  return model;
+}
 
 constexpr Traits kLlama{}, kMistral{.window = Traits::Window::kAll}, kQwen2{.qkv_bias = true, .window = Traits::Window::kLastIfAsked},
     kQwen3{.qk_norm = true, .head_dim = 128, .window = Traits::Window::kLastIfAsked}, kQwen3Moe{.qk_norm = true, .window = Traits::Window::kAllIfAsked};
 template <const Traits& kTraits>
-std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return std::make_unique<Llama>(c, o, kTraits); }
+std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) { return make_llama(c, o, kTraits); }
 
 const RegisterModel llama({{"LlamaForCausalLM"}, {"llama"}, make<kLlama>,
                            {R"({"model_type": "llama", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2,

@@ -1,5 +1,5 @@
 // Qwen3.5 text (specs/qwen3_5.md), dense and MoE: three Gated DeltaNet layers for each layer of gated attention.
-#include "nn/blocks.h"
+#include "nn/decoder.h"
 
 namespace xylem {
 namespace {
@@ -127,71 +127,38 @@ struct Layer {
   }
 };
 
-class Qwen35 final : public Model {
- public:
-  // top decides about tied embeddings; c holds the text model
-  Qwen35(const Config& top, const Config& c, bool moe, const ModelOptions& options)
-      : f_(c, moe), layout_(options.kv_dtype == DType::kF32 ? 4 : 2), layers_(size_t(f_.layers)) {
-    if (!c.status().ok()) return;
-    // With text alone the three axes of M-RoPE have equal positions, so that its sections do not matter (specs/qwen3_5.md 6.3).
-    const Config quarter(nlohmann::json{{"partial_rotary_factor", 0.25}});  // where no config says how much of a head rotates
-    rope_ = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}).with_defaults(quarter, {"partial_rotary_factor"}), f_.dim, 1e7, f_.context);
-    ends_.vocab = f_.vocab, ends_.hidden = f_.hidden;
-    ends_.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", false) : c.flag_or("tie_word_embeddings", false);
-    ends_.norm.eps = f_.eps, ends_.norm.w_offset = 1;
-    for (size_t i = 0; i < layers_.size(); i++) {
-      Layer& l = layers_[i];
-      l.full = f_.full[i];
-      for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f_.eps, n->w_offset = 1;
-      l.out_norm.eps = f_.eps;
-      l.moe.top_k = int(f_.top_k);
-      if (l.full) {
-        l.attn = {f_.heads, f_.kv_heads, f_.dim, 0, 1.0f / std::sqrt(float(f_.dim)), {}, {}};
-        l.attn.declare(layout_);
-      } else {
-        l.delta.key_heads = f_.key_heads, l.delta.heads = f_.value_heads, l.delta.key_dim = f_.key_dim, l.delta.dim = f_.value_dim, l.delta.taps = f_.taps;
-        l.delta.declare(layout_);
-      }
+// top decides about tied embeddings; c holds the text model
+std::unique_ptr<Model> make_text(const Config& top, const Config& c, bool moe, const ModelOptions& options) {
+  auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c, moe), options);
+  const Shape& f = model->f;
+  if (!c.status().ok()) return model;
+  // With text alone the three axes of M-RoPE have equal positions, so that its sections do not matter (specs/qwen3_5.md 6.3).
+  const Config quarter(nlohmann::json{{"partial_rotary_factor", 0.25}});  // where no config says how much of a head rotates
+  model->rope = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}).with_defaults(quarter, {"partial_rotary_factor"}), f.dim, 1e7, f.context);
+  model->ends.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", false) : c.flag_or("tie_word_embeddings", false);
+  model->ends.norm.eps = f.eps, model->ends.norm.w_offset = 1;
+  for (size_t i = 0; i < model->layers.size(); i++) {
+    Layer& l = model->layers[i];
+    l.full = f.full[i];
+    for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f.eps, n->w_offset = 1;
+    l.out_norm.eps = f.eps;
+    l.moe.top_k = int(f.top_k);
+    if (l.full) {
+      l.attn = {f.heads, f.kv_heads, f.dim, 0, 1.0f / std::sqrt(float(f.dim)), {}, {}};
+      l.attn.declare(model->layout);
+    } else {
+      l.delta.key_heads = f.key_heads, l.delta.heads = f.value_heads, l.delta.key_dim = f.key_dim, l.delta.dim = f.value_dim, l.delta.taps = f.taps;
+      l.delta.declare(model->layout);
     }
   }
-  const CacheLayout& caches() const override { return layout_; }
-  int64_t vocab_size() const override { return f_.vocab; }
-  int64_t max_context() const override { return f_.context; }
-  std::vector<std::string> prefixes() const override { return {"model.language_model.", "model.", "language_model.model."}; }
-  std::map<std::string, std::string> unused() const override {
-    return {{"mtp.", "multi-token prediction"}, {"model.visual.", "vision"}, {"visual.", "vision"}};
-  }
-
-  std::vector<Param> params() override {
-    ParamList p;
-    ends_.front_params(p);
-    for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
-    ends_.back_params(p);
-    p.constant("rope", rope_.inv_freq, rope_.values);
-    return p.take();
-  }
-
-  Tensor forward(Ctx& c) const override {
-    Tensor x = ends_.embed(c, c.batch.tokens);
-    const Tensor table = rope_.table(c);
-    for (size_t i = 0; i < layers_.size(); i++) {
-      c.hidden(int(i), x);
-      layers_[i](c, x, table, f_);
-    }
-    return ends_.logits(c, x, layers_.size());
-  }
-
- private:
-  Shape f_;
-  CacheLayout layout_;
-  DecoderEnds ends_;
-  RopeKind rope_;
-  std::vector<Layer> layers_;
-};
+  model->name_prefixes = {"model.language_model.", "model.", "language_model.model."};
+  model->unused_names = {{"mtp.", "multi-token prediction"}, {"model.visual.", "vision"}, {"visual.", "vision"}};
+  return model;
+}
 
 template <bool kMoe>
 std::unique_ptr<Model> make(const Config& c, const ModelOptions& o) {
-  return std::make_unique<Qwen35>(c, c.has("text_config") ? c.child("text_config") : c, kMoe, o);
+  return make_text(c, c.has("text_config") ? c.child("text_config") : c, kMoe, o);
 }
 
 const RegisterModel dense({{"Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM"}, {"qwen3_5", "qwen3_5_text"}, make<false>,
