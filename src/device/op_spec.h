@@ -1,6 +1,7 @@
 // The spec of an op: its reference, the cases that matter, its tolerance. Constructing one registers the op; the parity
 // test (src/ops/parity_test.cpp) then runs every kernel of the op on every case, and the op benchmark times the same cases.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -26,6 +27,11 @@ struct Case {
 template <class A>
 using CaseList = std::vector<Case<A>>;
 
+// Which cases of an op are run and how.
+struct ParityOptions {
+  std::function<bool(const char* kernel, const std::string& label, size_t bytes)> wanted;  // bytes of all tensors; empty: every case
+  bool device_guards = true;  // false on a device that watches its memory's bounds itself: tensors are then as large as they say
+};
 struct ParityReport {
   int run = 0, unsupported = 0;
   std::vector<std::string> failures;  // "rms_norm/avx512 3x63: nmse 1e-3 > 1e-11"
@@ -33,7 +39,7 @@ struct ParityReport {
 // One op as tests and benchmarks see it, its type forgotten.
 struct OpEntry {
   const char* name;
-  std::function<ParityReport(Device&)> parity;                                    // all kernels that this device can run
+  std::function<ParityReport(Device&, const ParityOptions&)> parity;              // all kernels that this device can run
   std::function<void(Device&, const std::function<void(const std::string& label, const char* kernel, size_t bytes, const std::function<void()>& call)>&)> bench;
 };
 inline std::vector<OpEntry>& op_registry() {
@@ -80,14 +86,15 @@ class HostMemory final : public Device {
 template <class A>
 class DeviceCopy {
  public:
-  DeviceCopy(Device& d, const A& host) : device_(d), op_(host) {
+  DeviceCopy(Device& d, const A& host, bool guards = true) : device_(d), op_(host) {
     if (d.host_memory()) return;
+    const size_t guard = guards ? CaseMemory::kGuard : 0;
     each([&](Tensor& t) {
-      Moved m{t.as<std::byte>() - CaseMemory::kGuard, nullptr, t.bytes() + 2 * CaseMemory::kGuard};
+      Moved m{t.as<std::byte>() - guard, nullptr, t.bytes() + 2 * guard};
       m.device = static_cast<std::byte*>(d.alloc(m.bytes));
       CHECK(m.device != nullptr, m.bytes);
       d.copy_in(m.device, m.host, m.bytes);
-      t.data = m.device + CaseMemory::kGuard;
+      t.data = m.device + guard;
       moved_.push_back(m);
     });
   }
@@ -158,7 +165,7 @@ struct OpSpec {
   double max_nmse;  // of each output; integers must be equal
 
   OpSpec(void (*r)(const A&), CaseList<A> (*c)(), double e) : reference(r), cases(c), max_nmse(e) {
-    op_registry().push_back({A::kName, [this](Device& d) { return parity(d); }, [this](Device& d, const auto& each) { bench(d, each); }});
+    op_registry().push_back({A::kName, [this](Device& d, const ParityOptions& o) { return parity(d, o); }, [this](Device& d, const auto& each) { bench(d, each); }});
   }
 
   // Places and fills a copy of the case: the same seed gives the same numbers, so the reference's copy and the kernel's agree.
@@ -172,22 +179,27 @@ struct OpSpec {
     return a;
   }
 
-  ParityReport parity(Device& d) const {
+  ParityReport parity(Device& d, const ParityOptions& options) const {
     ParityReport rep;
     HostMemory memory;
     for (const Case<A>& c : cases()) {
+      size_t bytes = 0;
+      auto count = [&](Tensor& t) { if (t.rank) bytes += t.bytes(); };
+      A(c.op).fields(count, count, count);
+      const auto wanted = [&](const Kernel<A>* k) { return k->dev == d.kind() && (!options.wanted || options.wanted(k->name, c.label, bytes)); };
+      if (std::none_of(Kernel<A>::all().begin(), Kernel<A>::all().end(), wanted)) continue;
       CaseMemory host(memory);
       A want = materialise(c, host, 1);
       bool computed = false;  // want
       for (const Kernel<A>* k : Kernel<A>::all()) {
-        if (k->dev != d.kind()) continue;
+        if (!wanted(k)) continue;
         CaseMemory mem(memory);
         A got = materialise(c, mem, 1);
         if (k->supports && !k->supports(got, d)) { rep.unsupported++; continue; }
         if (!std::exchange(computed, true)) reference(want);
         Status ran;
         {
-          DeviceCopy<A> copy(d, got);
+          DeviceCopy<A> copy(d, got, options.device_guards);
           k->run(copy.op(), d);
           ran = d.sync();
           copy.bring_back();

@@ -21,7 +21,7 @@ TEST_P(Parity, EveryKernelEqualsItsReference) {
   if (isa > best_isa()) GTEST_SKIP() << "this machine has no " << isa_name(isa);
   CpuDevice device(threads, isa);
   for (const OpEntry& op : op_registry()) {
-    const ParityReport r = op.parity(device);
+    const ParityReport r = op.parity(device, {});
     for (const std::string& f : r.failures) ADD_FAILURE() << f;
   }
 }
@@ -48,7 +48,7 @@ TEST(OpenClParity, EveryKernelEqualsItsReference) {
     used++;
     for (const OpEntry& op : op_registry()) {
       if (only && std::string(only) != op.name) continue;
-      const ParityReport r = op.parity(**device);
+      const ParityReport r = op.parity(**device, {});
       for (const std::string& f : r.failures) ADD_FAILURE() << info.name << ": " << f;
     }
   }
