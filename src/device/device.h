@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "tensor/tensor.h"
@@ -12,6 +13,17 @@
 namespace xylem {
 
 enum class Dev : uint8_t { kRef, kCpu, kOpenCl };  // kRef: scalar references on host memory
+
+struct Launch;                       // one bound op call (op.h)
+using Plan = std::vector<Launch>;    // of one step, in order
+
+// A plan in the device's own form.
+class CompiledPlan {
+ public:
+  virtual ~CompiledPlan() = default;
+  virtual void run() = 0;               // enqueues all of it
+  virtual int launches() const = 0;     // that the host makes for that
+};
 
 class Device {
  public:
@@ -29,6 +41,9 @@ class Device {
   virtual void copy_out(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }  // to the host
   // Waits for every op call so far; says what went wrong since the last time.
   virtual Status sync() { return {}; }
+  // The plan for repeated use, or null where calling its launches one by one is as good. Memory that its ops use must stay
+  // where it is; errors come from the next sync().
+  virtual std::unique_ptr<CompiledPlan> compile(const Plan&) { return nullptr; }
 
  private:
   const Dev kind_;

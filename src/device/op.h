@@ -74,7 +74,6 @@ struct Launch {
   const void* k;
   alignas(16) std::byte args[kMaxArgs];
 };
-using Plan = std::vector<Launch>;
 
 template <class A>
 Launch bind(const Kernel<A>& k, const A& a) {

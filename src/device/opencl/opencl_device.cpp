@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "device/op.h"
+#include "device/opencl/phase_program.h"
 #include "device/opencl/program_cache.h"
 
 namespace xylem {
@@ -45,15 +47,26 @@ Status OpenClDevice::start() {
 
 OpenClDevice::~OpenClDevice() {
   if (queue_) clFinish(queue_);
-  for (auto& [key, k] : kernels_) clReleaseKernel(k);
+  for (auto& [key, k] : kernels_)
+    if (k.handle) clReleaseKernel(k.handle);
   for (auto& [key, p] : programs_) clReleaseProgram(p);
   if (unused_) free(unused_, 256);
   if (scratch_) free(scratch_, scratch_bytes_);
+  for (auto& [p, bytes] : old_scratch_) free(p, bytes);
   if (queue_) clReleaseCommandQueue(queue_);
   if (context_) clReleaseContext(context_);
 }
 
 void* OpenClDevice::alloc(size_t bytes) {
+  void* p = allocate(bytes);
+  if (!p) return nullptr;
+  std::lock_guard lock(memory_mutex_);
+  memory_.push_back(p);
+  memory_version_++;
+  return p;
+}
+
+void* OpenClDevice::allocate(size_t bytes) {
   cl_int e = CL_SUCCESS;
   constexpr cl_uint kAlign = 64;
   if (!info_.usm) return clSVMAlloc(context_, CL_MEM_READ_WRITE, std::max<size_t>(bytes, 1), kAlign);
@@ -66,6 +79,11 @@ void* OpenClDevice::alloc(size_t bytes) {
 void OpenClDevice::free(void* p, size_t) {
   if (!p) return;
   if (queue_) clFinish(queue_);
+  {
+    std::lock_guard lock(memory_mutex_);
+    std::erase(memory_, p);
+    memory_version_++;
+  }
   if (info_.usm) device_free_(context_, p);
   else clSVMFree(context_, p);
 }
@@ -93,30 +111,39 @@ void OpenClDevice::check(cl_int e, const char* what) {
 }
 
 cl_program OpenClDevice::program(const std::string& file, const std::string& options) {
-  const auto [it, added] = programs_.try_emplace(file + " " + options, nullptr);
-  if (!added) return it->second;
+  const auto it = programs_.find(file + " " + options);
+  if (it != programs_.end()) return it->second;
   const Result<std::string> source = cl_source(file);
   CHECK(source.ok(), file);
-  std::string all = fmt::format("-cl-std=CL1.2 -DSG={} -DX_HW={} -DX_DPAS={} {}", info_.sub_group, int(info_.lanes), int(info_.matrix || info_.lanes != LaneMode::kIntel), options);
-  if (info_.intel) all += " -cl-intel-greater-than-4GB-buffer-required";
-  Result<cl_program> p = build_program(context_, info_, file, *source, all);
-  if (p.ok()) it->second = *p;
-  else if (error_.text.empty()) error_ = p.error();
-  return it->second;
+  return program_from(file, *source, options);
 }
 
-cl_kernel OpenClDevice::kernel(const char* file, const char* entry, const std::string& options) {
+cl_program OpenClDevice::program_from(const std::string& name, const std::string& source, const std::string& options) {
+  std::string all = fmt::format("-cl-std=CL1.2 -DSG={} -DX_HW={} -DX_DPAS={} {}", info_.sub_group, int(info_.lanes), int(info_.matrix || info_.lanes != LaneMode::kIntel), options);
+  if (info_.intel) all += " -cl-intel-greater-than-4GB-buffer-required";
+  Result<cl_program> p = build_program(context_, info_, name, source, all);
+  if (!p.ok() && error_.text.empty()) error_ = p.error();
+  return programs_[name + " " + options] = p.ok() ? *p : nullptr;
+}
+
+cl_kernel OpenClDevice::new_kernel(cl_program p, const char* entry) {
+  if (!p) return nullptr;
+  cl_int e = CL_SUCCESS;
+  cl_kernel k = clCreateKernel(p, entry, &e);
+  check(e, entry);
+  return e == CL_SUCCESS ? k : nullptr;
+}
+
+const GpuKernel* OpenClDevice::kernel(const char* file, const char* entry, const std::string& options) {
   std::string key = entry;
   key += '|', key += options;
-  const auto it = kernels_.find(key);
-  if (it != kernels_.end()) return it->second;
-  cl_kernel k = nullptr;
-  if (cl_program p = program(file, options)) {
-    cl_int e = CL_SUCCESS;
-    k = clCreateKernel(p, entry, &e);
-    check(e, entry);
+  auto it = kernels_.find(key);
+  if (it == kernels_.end()) {
+    GpuKernel k{file, entry, options, program(file, options), nullptr, is_phase_kernel(file, entry)};
+    k.handle = new_kernel(k.program, entry);
+    it = kernels_.emplace(std::move(key), std::move(k)).first;
   }
-  return kernels_[key] = k;
+  return it->second.handle ? &it->second : nullptr;
 }
 
 void OpenClDevice::bind_pointer(cl_kernel k, cl_uint i, const void* p) {
@@ -124,7 +151,39 @@ void OpenClDevice::bind_pointer(cl_kernel k, cl_uint i, const void* p) {
   check(info_.usm ? set_pointer_(k, i, p) : clSetKernelArgSVMPointer(k, i, p), "binding an argument");
 }
 
-void OpenClDevice::enqueue(cl_kernel k, const NDRange& r) {
+void OpenClDevice::bind_struct(cl_kernel k, const std::vector<std::byte>& arguments) {
+  check(clSetKernelArg(k, 0, arguments.size(), arguments.data()), "binding a struct of arguments");
+}
+
+void OpenClDevice::allow_all_memory(cl_kernel k) {
+  std::lock_guard lock(memory_mutex_);
+  uint64_t& known = memory_known_[k];
+  if (known == memory_version_) return;
+  known = memory_version_;
+  if (info_.usm) {
+    const cl_bool yes = CL_TRUE;
+    check(clSetKernelExecInfo(k, CL_KERNEL_EXEC_INFO_INDIRECT_DEVICE_ACCESS_INTEL, sizeof yes, &yes), "clSetKernelExecInfo");
+  } else {
+    check(clSetKernelExecInfo(k, CL_KERNEL_EXEC_INFO_SVM_PTRS, memory_.size() * sizeof(void*), memory_.data()), "clSetKernelExecInfo");
+  }
+}
+
+// Where a plan is being compiled, every launch gets a kernel object of its own, which keeps its arguments.
+cl_kernel OpenClDevice::to_bind(const GpuKernel& k) { return capture_ ? new_kernel(k.program, k.entry.c_str()) : k.handle; }
+
+void OpenClDevice::launch_phase(const GpuKernel* k, const NDRange& r, const std::vector<std::byte>& arguments) {
+  if (capture_) return capture_->push_back({k, r, nullptr, arguments});
+  bind_struct(k->handle, arguments);
+  allow_all_memory(k->handle);
+  enqueue_bound(k->handle, r);
+}
+
+void OpenClDevice::enqueue(const GpuKernel* k, cl_kernel handle, const NDRange& r) {
+  if (capture_) capture_->push_back({k, r, handle, {}});
+  else enqueue_bound(handle, r);
+}
+
+void OpenClDevice::enqueue_bound(cl_kernel k, const NDRange& r) {
   const size_t global[3] = {r.groups[0] * r.group_size, r.groups[1], r.groups[2]}, local[3] = {r.group_size, 1, 1};
   std::lock_guard lock(queue_mutex_);
   check(clEnqueueNDRangeKernel(queue_, k, 3, nullptr, global, local, 0, nullptr, nullptr), "a launch");
@@ -133,11 +192,20 @@ void OpenClDevice::enqueue(cl_kernel k, const NDRange& r) {
 
 void* OpenClDevice::scratch(size_t bytes) {
   if (bytes <= scratch_bytes_) return scratch_;
-  if (scratch_) free(scratch_, scratch_bytes_);
-  scratch_ = alloc(bytes);
-  scratch_bytes_ = scratch_ ? bytes : 0;
-  if (!scratch_) check(CL_MEM_OBJECT_ALLOCATION_FAILURE, "allocating working memory");
+  if (scratch_) old_scratch_.emplace_back(scratch_, scratch_bytes_);
+  scratch_bytes_ = std::max(bytes, scratch_bytes_ / 4 * 5);
+  scratch_ = alloc(scratch_bytes_);
+  if (!scratch_ && scratch_bytes_ > bytes) scratch_ = alloc(scratch_bytes_ = bytes);
+  if (!scratch_) scratch_bytes_ = 0, check(CL_MEM_OBJECT_ALLOCATION_FAILURE, "allocating working memory");
   return scratch_;
+}
+
+std::unique_ptr<CompiledPlan> OpenClDevice::compile(const Plan& plan) {
+  std::vector<BoundLaunch> launches;
+  capture_ = &launches;
+  for (const Launch& l : plan) l.thunk(l, *this);
+  capture_ = nullptr;
+  return compile_launches(*this, std::move(launches));
 }
 
 }  // namespace xylem

@@ -1,12 +1,15 @@
 // A GPU through OpenCL: memory that kernels address by pointers (USM where the driver has it, else SVM), one in-order queue,
 // kernels compiled from the program's own sources and kept on disk. No Intel name outside this folder and the .cl files.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #define CL_TARGET_OPENCL_VERSION 300
@@ -32,6 +35,7 @@ struct OpenClInfo {
   bool usm = false, svm = false, command_buffers = false;
   LaneMode lanes = LaneMode::kEmulated;
   int sub_group = 16;          // width that kernels are compiled for
+  int phase_groups = 0;        // work-groups of 256 that are certain to run at the same time: the size of phase programs; 0: none
   bool matrix = false;         // bf16 matrix instructions (DPAS)
   std::string problem;         // why the backend cannot use it; empty when it can
 };
@@ -46,6 +50,39 @@ struct NDRange {
   size_t group_size = 1;       // work-items of a group, along the first dimension
 };
 
+struct GpuKernel {
+  std::string file, entry, options;
+  cl_program program = nullptr;
+  cl_kernel handle = nullptr;
+  bool phase = false;          // takes its arguments as one struct, and may be part of a phase program (phase.clh)
+};
+
+// Arguments as a struct of OpenCL C has them: each at a multiple of its alignment, pointers as 64-bit numbers.
+class ArgumentStruct {
+ public:
+  template <class T>
+  void add(const T& v) {
+    align_ = std::max(align_, alignof(T));
+    bytes_.resize((bytes_.size() + alignof(T) - 1) / alignof(T) * alignof(T));
+    const auto* p = reinterpret_cast<const std::byte*>(&v);
+    bytes_.insert(bytes_.end(), p, p + sizeof v);
+  }
+  void finish() { bytes_.resize((bytes_.size() + align_ - 1) / align_ * align_); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  size_t align_ = 1;
+};
+
+// A launch with its arguments bound, as compile() collects them. Either a kernel of its own, or the struct for a phase kernel.
+struct BoundLaunch {
+  const GpuKernel* kernel = nullptr;
+  NDRange range;
+  cl_kernel own = nullptr;              // owned by whoever holds the launch
+  std::vector<std::byte> arguments;
+};
+
 class OpenClDevice final : public Device {
  public:
   static Result<std::unique_ptr<OpenClDevice>> open(const OpenClInfo& info);
@@ -58,24 +95,59 @@ class OpenClDevice final : public Device {
   Status sync() override;
   const OpenClInfo& info() const { return info_; }
 
-  // A kernel of one of the program's .cl files; compiled when first asked for. options: "-DTM=4 ...". One thread.
-  cl_kernel kernel(const char* file, const char* entry, const std::string& options = "");
+  std::unique_ptr<CompiledPlan> compile(const Plan& plan) override;  // launches with their arguments bound; see phase_program.h
+
+  // A kernel of one of the program's .cl files; compiled when first asked for; null if that failed. options: "-DTM=4 ...".
+  // One thread.
+  const GpuKernel* kernel(const char* file, const char* entry, const std::string& options = "");
   // Arguments in order: tensors and pointers bind addresses in device memory (null: an unused one), all else its bytes.
   template <class... T>
-  void launch(cl_kernel k, const NDRange& r, const T&... args) {
+  void launch(const GpuKernel* k, const NDRange& r, const T&... args) {
     if (!k || r.groups[0] * r.groups[1] * r.groups[2] == 0) return;
+    if (k->phase) {
+      ArgumentStruct a;
+      (a.add(argument(args)), ...);
+      a.finish();
+      return launch_phase(k, r, a.bytes());
+    }
+    const cl_kernel handle = to_bind(*k);
+    cl_uint i = 0;
+    (bind(handle, i++, args), ...);
+    enqueue(k, handle, r);
+  }
+  // A kernel with its arguments, and a program from its text, as compiled plans use them.
+  void enqueue_bound(cl_kernel k, const NDRange& r);
+  cl_program program_from(const std::string& name, const std::string& source, const std::string& options);
+  cl_kernel new_kernel(cl_program p, const char* entry);       // null after an error
+  void bind_struct(cl_kernel k, const std::vector<std::byte>& arguments);
+  void allow_all_memory(cl_kernel k);                          // of this device: the kernel finds pointers in structs
+  template <class... T>
+  void bind_arguments(cl_kernel k, const T&... args) {
     cl_uint i = 0;
     (bind(k, i++, args), ...);
-    enqueue(k, r);
   }
-  // Memory of the running op, valid until the next call of scratch. Grows, never shrinks.
+  void sync_queue() { clFinish(queue_); }
+  void check(cl_int error, const char* what);  // remembers the first error for sync()
+
+  // Memory of the running op, valid until the next call of scratch. Grows, never shrinks, and stays where compiled plans know it.
   void* scratch(size_t bytes);
   uint64_t launches() const { return launches_; }  // since the start
 
  private:
   explicit OpenClDevice(OpenClInfo info) : Device(Dev::kOpenCl), info_(std::move(info)) {}
   Status start();
+  void* allocate(size_t bytes);
   cl_program program(const std::string& file, const std::string& options);
+  cl_kernel to_bind(const GpuKernel& k);       // its own handle, or a new one for a plan that is being compiled
+  void launch_phase(const GpuKernel* k, const NDRange& r, const std::vector<std::byte>& arguments);
+  const void* argument(const Tensor& t) const { return t.data ? t.data : unused_; }
+  const void* argument(void* p) const { return p ? p : unused_; }
+  const void* argument(float* p) const { return p ? p : unused_; }
+  template <class T>
+  const T& argument(const T& v) const {
+    static_assert(IsKernelArgument<T>::value);
+    return v;
+  }
   void bind_pointer(cl_kernel k, cl_uint i, const void* p);
   void bind(cl_kernel k, cl_uint i, const Tensor& t) { bind_pointer(k, i, t.data); }
   void bind(cl_kernel k, cl_uint i, void* p) { bind_pointer(k, i, p); }
@@ -85,9 +157,8 @@ class OpenClDevice final : public Device {
     static_assert(IsKernelArgument<T>::value);
     check(clSetKernelArg(k, i, sizeof v, &v), "clSetKernelArg");
   }
-  void enqueue(cl_kernel k, const NDRange& r);
+  void enqueue(const GpuKernel* k, cl_kernel handle, const NDRange& r);
   void copy(void* to, const void* from, size_t bytes, bool wait, const char* what);
-  void check(cl_int error, const char* what);  // remembers the first error for sync()
 
   OpenClInfo info_;
   cl_context context_ = nullptr;
@@ -95,10 +166,16 @@ class OpenClDevice final : public Device {
   std::mutex queue_mutex_;
   Error error_;                                // the first since the last sync; empty text: none
   std::unordered_map<std::string, cl_program> programs_;
-  std::unordered_map<std::string, cl_kernel> kernels_;
+  std::unordered_map<std::string, GpuKernel> kernels_;
+  std::vector<BoundLaunch>* capture_ = nullptr;  // launches go there instead of into the queue
+  std::mutex memory_mutex_;
+  std::vector<void*> memory_;                  // every allocation
+  uint64_t memory_version_ = 0;
+  std::unordered_map<cl_kernel, uint64_t> memory_known_;  // by phase kernels
   void* unused_ = nullptr;                     // what null tensors bind to
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;
+  std::vector<std::pair<void*, size_t>> old_scratch_;  // smaller ones, which compiled plans may still use
   uint64_t launches_ = 0;
   // USM entry points
   clDeviceMemAllocINTEL_fn device_alloc_ = nullptr;
@@ -118,6 +195,6 @@ std::vector<ClSource>& cl_sources();
 struct RegisterClSource {
   RegisterClSource(const char* name, const char* text) { cl_sources().push_back({name, text}); }
 };
-Result<std::string> cl_source(const std::string& name);
+Result<std::string> cl_source(const std::string& name, const std::set<std::string>& left_out = {});  // left_out: includes to skip
 
 }  // namespace xylem

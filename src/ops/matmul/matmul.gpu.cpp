@@ -62,7 +62,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   const size_t group_size = is_gemv(form) ? 256 : is_mad(form) ? size_t(8 * lanes) : 128;
   const auto matrix = int64_t(packed_bytes(N, K, p.w.dtype));
   const std::string options = is_mad(form) ? f.options : "-DWT=" + std::to_string(weight_type(p.w.dtype)) + " " + f.options;
-  cl_kernel kernel = g.kernel(f.file, f.entry, options);
+  const GpuKernel* kernel = g.kernel(f.file, f.entry, options);
   const int rows = p.rows, n = int(N), k = int(K), round_x = p.round_x, has_bias = bool(p.bias), route = int(p.route);
   if (!is_gemv(form)) {
     g.launch(kernel, {{groups_n, size_t(tasks), 1}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, has_bias, p.y, Rows(p.y), rows, n, k, round_x, route, p.ids, p.order, p.tasks);

@@ -4,7 +4,7 @@
 namespace xylem {
 namespace {
 
-constexpr size_t kGroup = 128;  // WG of rms_norm.cl
+constexpr size_t kGroup = 256;  // WG of rms_norm.cl
 
 void run(const RmsNorm& a, Device& d) {
   OpenClDevice& g = gpu(d);
