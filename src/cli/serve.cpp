@@ -15,7 +15,7 @@ Status serve(ServeOptions o) {
   TRY(const std::unique_ptr<Server> server, Server::listen(o.server, std::move(context), *engine));
   log::info("serving on http://{}:{}", o.server.host.find(':') == std::string::npos ? o.server.host : "[" + o.server.host + "]",
             server->port());
-  server->run();
+  TRY_VOID(server->run());
   log::info("stopped");
   return {};
 }

@@ -41,12 +41,23 @@ class Device {
   virtual void copy_out(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }  // to the host
   // Waits for every op call so far; says what went wrong since the last time.
   virtual Status sync() { return {}; }
+  // What went wrong in an op call that this device cannot know of by itself: sync() says it.
+  virtual void fail(Error) {}
+  // While on, op calls compile their kernels and ask for their working memory, but nothing runs: tensors need no memory. Returns
+  // false where that means nothing. Turning it off gives the most working memory that a call asked for.
+  virtual bool begin_dry() { return false; }
+  virtual size_t end_dry() { return 0; }
+  virtual bool reserve_scratch(size_t) { return true; }  // as working memory of op calls; false: there is none
+  // The host, for ops that this device has no kernel of (device/fallback.h); null: those are errors.
+  void set_fallback(std::unique_ptr<Device> host) { fallback_ = std::move(host); }
+  Device* fallback() const { return fallback_.get(); }
   // The plan for repeated use, or null where calling its launches one by one is as good. Memory that its ops use must stay
   // where it is; errors come from the next sync().
   virtual std::unique_ptr<CompiledPlan> compile(const Plan&) { return nullptr; }
 
  private:
   const Dev kind_;
+  std::unique_ptr<Device> fallback_;
 };
 
 // Owns bytes on one device.

@@ -28,9 +28,21 @@ const char* forced_kernel(const char* op) {
   return it == forced.end() ? nullptr : it->second.c_str();
 }
 
+const char* dev_name(Dev dev) { return dev == Dev::kRef ? "ref" : dev == Dev::kCpu ? "cpu" : "opencl"; }
+
+std::string call_text(const char* op, const std::vector<Tensor>& tensors) {
+  std::string text = op;
+  for (size_t i = 0; i < tensors.size() && i < 4; i++) {  // the first ones tell enough
+    const Tensor& t = tensors[i];
+    text += i ? ", [" : " of [";
+    for (int r = 0; r < t.rank; r++) text += (r ? ", " : "") + std::to_string(t.dim[size_t(r)]);
+    text += std::string("] ") + dtype_name(t.dtype);
+  }
+  return text;
+}
+
 void no_kernel(const char* op, Dev dev) {
-  const char* name = dev == Dev::kRef ? "reference" : dev == Dev::kCpu ? "cpu" : "opencl";
-  std::fprintf(stderr, "no kernel of op '%s' runs this call on device '%s'%s\n", op, name,
+  std::fprintf(stderr, "no kernel of op '%s' runs this call on device '%s'%s\n", op, dev_name(dev),
                forced_kernel(op) ? " (XYLEM_KERNEL forces one that does not support it)" : "");
   std::abort();
 }

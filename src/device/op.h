@@ -27,7 +27,8 @@ struct Kernel {
   int priority;
   bool (*supports)(const A&, const Device&);
   void (*run)(const A&, Device&);
-  Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&));
+  const char* limits;  // what supports() asks for, as a message says it: "heads of at most 1024 numbers"
+  Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&), const char* l = "");
   static std::vector<const Kernel*>& all() {  // sorted by priority, highest first
     static std::vector<const Kernel*> v;
     return v;
@@ -39,11 +40,14 @@ struct KernelInfo { const char* op; const char* name; Dev dev; int priority; };
 std::vector<KernelInfo>& kernel_list();
 // XYLEM_KERNEL="op:name,op:name" forces kernels; null when this op is not forced. Read once.
 const char* forced_kernel(const char* op);
+const char* dev_name(Dev dev);
 [[noreturn]] void no_kernel(const char* op, Dev dev);
+// "rms_norm of x [4, 64] float32, ...": what a message says of a call that no kernel takes.
+std::string call_text(const char* op, const std::vector<Tensor>& tensors);
 
 template <class A>
-Kernel<A>::Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&))
-    : dev(d), name(n), priority(p), supports(s), run(r) {
+Kernel<A>::Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&), void (*r)(const A&, Device&), const char* l)
+    : dev(d), name(n), priority(p), supports(s), run(r), limits(l) {
   auto& v = all();
   auto it = v.begin();
   while (it != v.end() && (*it)->priority >= p) ++it;
@@ -51,8 +55,9 @@ Kernel<A>::Kernel(Dev d, const char* n, int p, bool (*s)(const A&, const Device&
   kernel_list().push_back({A::kName, n, d, p});
 }
 
+// The kernel that runs this call; null if there is none. Looks at shapes, types and which tensors are there, not at numbers.
 template <class A>
-const Kernel<A>& select_kernel(const A& a, const Device& d) {
+const Kernel<A>* find_kernel(const A& a, const Device& d) {
   static const char* const forced = forced_kernel(A::kName);
   const Kernel<A>* best = nullptr;
   for (const Kernel<A>* k : Kernel<A>::all()) {
@@ -61,8 +66,25 @@ const Kernel<A>& select_kernel(const A& a, const Device& d) {
     if (k->supports && !k->supports(a, d)) continue;
     if (!best || (best->dev == Dev::kRef && k->dev != Dev::kRef)) best = k;
   }
+  return best;
+}
+template <class A>
+const Kernel<A>& select_kernel(const A& a, const Device& d) {
+  const Kernel<A>* best = find_kernel(a, d);
   if (!best) no_kernel(A::kName, d.kind());
   return *best;
+}
+
+// Why find_kernel() finds none.
+template <class A>
+std::string refusal(A a, const Device& d) {
+  std::vector<Tensor> tensors;
+  auto add = [&](Tensor& t) { if (t.rank) tensors.push_back(t); };
+  a.fields(add, add, add);
+  std::string text = call_text(A::kName, tensors), why;
+  for (const Kernel<A>* k : Kernel<A>::all())
+    if (k->dev == d.kind() && *k->limits) why += (why.empty() ? "" : "; ") + std::string("kernel ") + k->name + " takes " + k->limits;
+  return why.empty() ? text : text + " (" + why + ")";
 }
 
 // One bound op call: everything a replay needs.
@@ -97,13 +119,6 @@ class Stream {
     const Kernel<A>& k = select_kernel(a, device_);
     if (plan_) plan_->push_back(bind(k, a));
     k.run(a, device_);
-  }
-  // Whether some kernel of A is there for this device at all; a dry pass asks for every call.
-  template <class A>
-  bool has_kernel() const {
-    for (const Kernel<A>* k : Kernel<A>::all())
-      if (k->dev == device_.kind() || (k->dev == Dev::kRef && device_.kind() == Dev::kCpu)) return true;
-    return false;
   }
   void begin_capture(Plan* plan) { plan_ = plan; }  // until end_capture, run() also appends to plan
   void end_capture() { plan_ = nullptr; }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/fallback.h"
 #include "device/op.h"
 
 namespace xylem {
@@ -262,10 +263,11 @@ struct OpSpec {
   }
 };
 
-// Registers the reference as a kernel of the host.
+// Registers the reference as a kernel of the host, and the host as the last resort of other devices.
 template <class A, void (*kReference)(const A&)>
 const Kernel<A>* register_reference() {
   static const Kernel<A> k(Dev::kRef, "ref", 0, nullptr, [](const A& a, Device&) { kReference(a); });
+  register_fallback<A>();
   return &k;
 }
 

@@ -1,5 +1,6 @@
 // One forward pass: what a layer may use. Passed by reference, never stored.
 #pragma once
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "base/check.h"
 #include "cache/layout.h"
+#include "device/fallback.h"
 #include "device/op.h"
 
 namespace xylem {
@@ -32,7 +34,7 @@ struct Batch {
   const Batch* logits_only = nullptr; // the same step seen as R rows of one token each: what layers after the last cache write need
 };
 
-// Memory of one forward: handed out upwards, taken back by scopes. A dry one only measures.
+// Memory of one forward: handed out upwards, taken back by scopes. A dry one only measures; its addresses are for nobody to read.
 class Arena {
  public:
   Arena() = default;
@@ -41,7 +43,7 @@ class Arena {
     const size_t at = used_;
     used_ += (bytes + 255) / 256 * 256;
     peak_ = used_ > peak_ ? used_ : peak_;
-    if (!base_) return nullptr;
+    if (!base_) return reinterpret_cast<void*>(kDryBase + at);
     CHECK(used_ <= bytes_, used_, bytes_);
     return base_ + at;
   }
@@ -50,6 +52,7 @@ class Arena {
   void reset(size_t used) { used_ = used; }
 
  private:
+  static constexpr uintptr_t kDryBase = 4096;
   std::byte* base_ = nullptr;
   size_t bytes_ = 0, used_ = 0, peak_ = 0;
 };
@@ -61,6 +64,20 @@ class HiddenTap {
   virtual void on_hidden(int index, const Tensor& x) = 0;  // x: [T, H] f32, valid during the call
 };
 
+// What a dry pass learns of the calls it meets.
+struct DryNotes {
+  bool compile = false;                        // has the device compile kernels, see Device::begin_dry
+  std::map<std::string, std::string> refused;  // op -> its first call that the device has no kernel for
+  std::set<std::string> fallback;              // ops of which some call runs on the host
+  template <class A>
+  void see(const A& a, Device& d) {
+    const Kernel<A>* k = find_kernel(a, d);
+    if (!k) refused.try_emplace(A::kName, refusal(a, d));
+    else if (k->name == std::string_view(kHostKernel)) fallback.insert(A::kName);
+    else if (compile) k->run(a, d);
+  }
+};
+
 struct Ctx {
   Stream& stream;
   const Batch& batch;
@@ -70,7 +87,7 @@ struct Ctx {
   bool round_x = false;           // the model runs in bfloat16: inputs of matrix products are rounded
   bool dry = false;               // shapes only: nothing runs, the arena measures
   HiddenTap* tap = nullptr;
-  std::set<std::string>* missing = nullptr;  // in a dry pass: ops that the device has no kernel for
+  DryNotes* notes = nullptr;      // of a dry pass
 
   Tensor temp(std::initializer_list<int64_t> dims, DType t = DType::kF32) {
     Tensor x = shape(dims, t);
@@ -80,7 +97,7 @@ struct Ctx {
   template <class A>
   void run(const A& a) {
     if (!dry) stream.run(a);
-    else if (missing && !stream.has_kernel<A>()) missing->insert(A::kName);
+    else if (notes) notes->see(a, stream.device());
   }
   void hidden(int index, const Tensor& x) {
     if (!tap || dry) return;
@@ -95,7 +112,7 @@ struct Ctx {
   // The rest of this forward for the wanted logits alone.
   Ctx logits_only() const {
     CHECK(batch.logits_only != nullptr);
-    return {stream, *batch.logits_only, pools, arena, block_tokens, round_x, dry, tap, missing};
+    return {stream, *batch.logits_only, pools, arena, block_tokens, round_x, dry, tap, notes};
   }
 };
 

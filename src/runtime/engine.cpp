@@ -15,6 +15,7 @@
 #include "base/queue.h"
 #include "runtime/load.h"
 #include "runtime/pipe.h"
+#include "runtime/probe.h"
 
 namespace xylem {
 namespace {
@@ -37,7 +38,7 @@ class EngineImpl final : public Engine {
   explicit EngineImpl(LoadedEngine loaded)
       : info_(std::move(loaded.info)), runner_(std::move(loaded.runner)), sched_(std::move(loaded.sched)),
         longest_group_(longest_group(sched_->config().groups)), builder_(loaded.limits, runner_->model().caches(), runner_->token_pool()), pipe_(*runner_, loaded.limits, info_.pipeline_depth),
-        thread_([this] { loop(); }) {}
+        probe_(runner_->device()), thread_([this] { loop(); }) {}
 
   ~EngineImpl() override {
     stopping_ = true;
@@ -53,6 +54,7 @@ class EngineImpl final : public Engine {
     std::erase_if(r.stop_ids, [this](TokenId id) { return outside_vocabulary(id); });  // can never come, and must not index the logits
     std::lock_guard lock(submit_mutex_);  // the count and the message belong together
     if (stopping_) return unavailable("The server is shutting down.");
+    if (const EngineHealth h = health(); h.lost) return unavailable(h.text);
     const int free_slots = std::max(0, info_.max_running_requests - running_.load());
     if (pending_.load() >= info_.max_queued_requests + free_slots) return unavailable("The request queue is full.");
     pending_++;  // before the push: the engine thread may start it at once
@@ -78,6 +80,10 @@ class EngineImpl final : public Engine {
     EngineStats s = stats_;
     if (s.running == 0) s.gen_throughput = 0;  // an idle loop does not measure
     return s;
+  }
+  EngineHealth health() const override {
+    std::lock_guard lock(stats_mutex_);
+    return health_;
   }
 
  private:
@@ -105,8 +111,10 @@ class EngineImpl final : public Engine {
     pthread_setname_np(pthread_self(), "xylem-engine");
     std::vector<Message> messages;
     std::vector<Event> events;
-    while (inbox_.drain(messages, /*block=*/sched_->idle() && pipe_.empty())) {
+    while (inbox_.drain(messages, /*block=*/sched_->idle() && pipe_.empty() && !suspect_)) {
       for (Message& m : messages) std::visit([&](auto& x) { apply(x, events); }, m);
+      if (suspect_) examine(events);
+      if (health_.lost) sched_->fail_all(health_.text, &events);
       publish(events, nullptr);
       const double t0 = now_seconds();
       StepPlan plan = sched_->plan(&events);
@@ -158,17 +166,41 @@ class EngineImpl final : public Engine {
   void commit(std::vector<Event>& events) {
     StepSlab& s = pipe_.finish();
     forward_seconds_ += pipe_.last_seconds();
+    if (!s.status.ok()) return fail(s, events);
+    if (!health_.ok && !suspect_) set_health({});
     sampled_.clear();
-    const bool failed = !s.status.ok();  // what it computed is not to be trusted: its requests end with an error
-    if (failed) log::error("a step failed: {}", s.status.error().text);
     for (size_t i = 0; i < s.logit_rows.size(); i++) {
-      if (s.logit_rows[i].sample) sampled_.push_back(failed ? -1 : s.result.tokens.as<int32_t>()[i]);
+      if (s.logit_rows[i].sample) sampled_.push_back(s.result.tokens.as<int32_t>()[i]);
       else if (auto it = live_.find(s.plan.rows[size_t(s.logit_rows[i].row)].id); it != live_.end()) it->second.prompt_logprobs.push_back(logprob(s, i, it->second.request));
     }
     const double t0 = now_seconds();
     sched_->commit(s.plan, sampled_, &events);
     schedule_seconds_ += now_seconds() - t0;
     publish(events, &s);
+  }
+
+  // What the step computed is not to be trusted: its requests end with an error.
+  void fail(StepSlab& s, std::vector<Event>& events) {
+    const std::string& why = s.status.error().text;
+    log::error("a step failed: {}", why);
+    suspect_ = true, failed_steps_++;
+    set_health({false, false, "A step failed on the device: " + why + "."});
+    sched_->fail(s.plan, health_.text, &events);
+    publish(events, nullptr);
+  }
+
+  // Whether the device is of use after a failed step.
+  void examine(std::vector<Event>& events) {
+    while (!pipe_.empty()) commit(events);
+    suspect_ = false;
+    if (const Status s = probe_.run(); s.ok()) return log::warn("the device still computes: going on");
+    else log::error("the device does not compute any more: {}", s.error().text);
+    set_health({false, true, health_.text + " The device is lost; the server must be started anew."});
+  }
+
+  void set_health(EngineHealth h) {
+    std::lock_guard lock(stats_mutex_);
+    health_ = std::move(h);
   }
 
   static TokenLogprob logprob(const StepSlab& s, size_t i, const GenerateRequest& r) {
@@ -216,6 +248,7 @@ class EngineImpl final : public Engine {
     stats_.cached_tokens_evictable = int64_t(sched_->evictable_blocks(longest_group_)) * info_.page_size;
     stats_.steps = t.steps, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
     stats_.generated_tokens = t.generated_tokens, stats_.finished = t.finished, stats_.aborted = t.aborted, stats_.preemptions = t.preemptions;
+    stats_.failed_steps = failed_steps_;
     stats_.schedule_seconds = schedule_seconds_, stats_.forward_seconds = forward_seconds_;
     if (now - rate_time_ >= 1.0) {
       stats_.gen_throughput = double(t.generated_tokens - rate_tokens_) / (now - rate_time_);
@@ -229,6 +262,9 @@ class EngineImpl final : public Engine {
   const int longest_group_;
   BatchBuilder builder_;
   StepPipe pipe_;
+  DeviceProbe probe_;
+  bool suspect_ = false;             // a step failed, and the device was not examined since
+  uint64_t failed_steps_ = 0;
   std::unordered_map<RequestId, Live> live_;
   std::vector<TokenId> sampled_;
   double schedule_seconds_ = 0, forward_seconds_ = 0, rate_time_ = 0;
@@ -242,6 +278,7 @@ class EngineImpl final : public Engine {
   std::atomic<RequestId> next_id_{1};
   mutable std::mutex stats_mutex_;
   EngineStats stats_;
+  EngineHealth health_;              // written by the engine thread
   std::thread thread_;               // last: it uses everything above
 };
 

@@ -84,6 +84,9 @@ struct EngineConfig {
   int state_snapshot_interval = 0;    // tokens, a multiple of the page size: how often recurrent states are kept for prefixes
   int pipeline_depth = 0;             // 1, or 2: plan the next step while one runs
   bool progress = true;               // loading bar on a terminal
+  bool allow_fallback = false;        // ops without a kernel on the device run on the CPU, through copies
+  bool disable_graph = false;         // every step makes its launches anew
+  int graph_max_batch = 256;          // running requests of a step up to which its launches are kept and replayed
   bool explain = false;               // log which kernels the first prompt step and the first decode step ran
 };
 
@@ -94,6 +97,7 @@ struct EngineInfo {                   // fixed after start
   int page_size = 0, chunked_prefill_size = 0, max_running_requests = 0, max_queued_requests = 0, threads = 0, pipeline_depth = 1;
   std::string schedule_policy;
   bool radix_cache = true;
+  std::vector<std::string> fallback_ops;  // that run on the CPU, since the device has no kernel for them
   double load_seconds = 0;
 };
 
@@ -101,8 +105,16 @@ struct EngineStats {                  // a snapshot, any time
   int running = 0, queued = 0;
   int64_t used_tokens = 0, cached_tokens_evictable = 0;    // of the full-attention group
   uint64_t steps = 0, prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, finished = 0, aborted = 0, preemptions = 0;
+  uint64_t failed_steps = 0;
   double gen_throughput = 0;          // tokens per second over the last seconds
   double schedule_seconds = 0, forward_seconds = 0;        // totals
+};
+
+// A step that the device failed makes the engine unhealthy until the next one succeeds.
+struct EngineHealth {
+  bool ok = true;
+  bool lost = false;                  // for good: the device does not answer, every request fails
+  std::string text;                   // what went wrong
 };
 
 class Engine {
@@ -118,6 +130,7 @@ class Engine {
   virtual void drain() = 0;                // refuse new requests, return when all running ones have ended
   virtual const EngineInfo& info() const = 0;
   virtual EngineStats stats() const = 0;   // any thread
+  virtual EngineHealth health() const { return {}; }  // any thread
 };
 
 }  // namespace xylem

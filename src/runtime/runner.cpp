@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <set>
 #include <string>
 
 #include "base/log.h"
+#include "runtime/dry_pass.h"
 
 namespace xylem {
 
@@ -23,37 +23,19 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
     const size_t block_bytes = layout.groups()[g].block_bytes(limits_.block_tokens);
     pool_memory_.emplace_back(*device_, block_bytes * size_t(pool_blocks[g]));
     if (!pool_memory_.back()) return no_capacity(fmt::format("the KV cache of {} blocks of {} bytes cannot be allocated; lower --kv-memory", pool_blocks[g], block_bytes));
-    const DType type = layout.groups()[g].is_state() || layout.kv_element_bytes() == 4 ? DType::kF32 : DType::kBF16;
+    const DType type = cache_type(layout, layout.groups()[g]);
     CHECK(block_bytes % dtype_bytes(type) == 0, g, block_bytes);
     pools_.push_back(make_tensor(pool_memory_.back().data(), type, {pool_blocks[g], int64_t(block_bytes / dtype_bytes(type))}));
   }
   token_pool_ = shape({limits_.rows, limits_.context + 1}, DType::kI32);
   token_memory_ = Buffer(*device_, token_pool_.bytes());
   token_pool_.data = token_memory_.data();
-  TRY(const size_t arena, measure());
-  arena_memory_ = Buffer(*device_, arena);
-  if (!token_memory_ || !arena_memory_) return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", arena));
+  TRY(const DryPass dry, dry_pass(*device_, *model_, limits_, round_x_, /*compile=*/true));
+  TRY_VOID(dry.check());
+  arena_memory_ = Buffer(*device_, dry.arena_bytes);
+  if (!token_memory_ || !arena_memory_ || !device_->reserve_scratch(dry.scratch_bytes))
+    return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", dry.arena_bytes + dry.scratch_bytes));
   return {};
-}
-
-// The largest step there can be, run dry: bytes of temporaries.
-Result<size_t> Runner::measure() {
-  StepSlab s(*device_, limits_, model_->caches());
-  const int64_t T = limits_.tokens, B = limits_.rows, R = limits_.logit_rows, M = limits_.max_blocks();
-  auto batch_of = [&](Batch& b, int64_t tokens, int64_t rows) {
-    b.tokens = b.positions = shape({tokens}, DType::kI32);
-    b.cu_q = shape({rows + 1}, DType::kI32), b.kv_len = shape({rows}, DType::kI32), b.logit_rows = shape({R}, DType::kI32);
-    for (auto& g : b.groups) g = {shape({tokens}, DType::kI32), shape({rows, M}, DType::kI32), shape({rows}, DType::kI32)};
-  };
-  batch_of(s.batch, T, B), batch_of(s.tail, R, R);
-  s.batch.logits_only = &s.tail;
-  Arena arena;
-  std::set<std::string> missing;
-  Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, /*dry=*/true, nullptr, &missing};
-  c.run(s.take), c.run(s.sample);
-  model_->forward(c);
-  if (!missing.empty()) return unsupported(fmt::format("this model needs operations that the device has no kernels for: {}", fmt::join(missing, ", ")));
-  return arena.peak() + 4096;
 }
 
 Status Runner::run(StepSlab& s, Plan* plan) {

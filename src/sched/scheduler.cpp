@@ -78,18 +78,24 @@ bool Scheduler::flush() {
   return true;
 }
 
+// The request of a row that is no longer in flight.
+Request& Scheduler::take_row(const Row& row) {
+  Request& r = *slots_[size_t(row.slot)];
+  CHECK(r.id == row.id && r.computed == row.begin, r.id, row.id, r.computed, row.begin);
+  inflight_rows_--;
+  r.inflight -= row.count;
+  r.inflight_new -= row.sample;
+  r.computed += row.count;
+  return r;
+}
+
 void Scheduler::commit(const StepPlan& plan, std::span<const TokenId> sampled, std::vector<Event>* events) {
-  inflight_rows_ -= int(plan.rows.size());
   size_t next = 0;
   for (size_t i = 0; i < plan.rows.size(); i++) {
     const Row& row = plan.rows[i];
-    Request& r = *slots_[size_t(row.slot)];
-    CHECK(r.id == row.id && r.computed == row.begin, r.id, row.id, r.computed, row.begin);
-    r.inflight -= row.count;
-    r.computed += row.count;
+    Request& r = take_row(row);
     if (r.logits_next >= 0) r.logits_next = r.computed < r.prompt_tokens ? std::max(r.logits_next, r.computed) : -1;
     if (row.sample) {
-      r.inflight_new--;
       CHECK(next < sampled.size(), next);
       const TokenId token = sampled[next++];
       if (token < 0) distrust(r);
@@ -103,6 +109,28 @@ void Scheduler::commit(const StepPlan& plan, std::span<const TokenId> sampled, s
 #ifndef NDEBUG
   check_conservation();
 #endif
+}
+
+void Scheduler::fail(const StepPlan& plan, const std::string& error, std::vector<Event>* events) {
+  for (size_t i = 0; i < plan.rows.size(); i++) {
+    Request& r = take_row(plan.rows[i]);
+    distrust(r);
+    if (!r.retiring) end(r, int(i), -1, Finish::kError, error, events);
+    free_if_retired(r);
+  }
+#ifndef NDEBUG
+  check_conservation();
+#endif
+}
+
+void Scheduler::fail_all(const std::string& error, std::vector<Event>* events) {
+  CHECK(inflight_rows_ == 0, inflight_rows_);
+  std::vector<Request*> all(running_);
+  all.insert(all.end(), waiting_.begin(), waiting_.end());
+  for (Request* r : all) {
+    end(*r, -1, -1, Finish::kError, error, events);
+    free_if_retired(*r);
+  }
 }
 
 void Scheduler::take_token(Request& r, TokenId token, int row, std::vector<Event>* events) {

@@ -109,6 +109,11 @@ class Scheduler {
   StepPlan plan(std::vector<Event>* events);
   // sampled: one token for each row with sample, in the order of the plan; < 0 if the row's logits were not finite.
   void commit(const StepPlan& plan, std::span<const TokenId> sampled, std::vector<Event>* events);
+  // Instead of commit, when the step could not be computed: all its requests end with kError, and nothing that they computed is
+  // kept. error: a sentence for the client.
+  void fail(const StepPlan& plan, const std::string& error, std::vector<Event>* events);
+  // Ends every request, running or waiting, with kError. Nothing is in flight.
+  void fail_all(const std::string& error, std::vector<Event>* events);
 
   bool idle() const { return requests_.empty(); }
   // Of a request in a plan not yet committed, or not yet ended.
@@ -172,6 +177,7 @@ class Scheduler {
   int blocks_to_take(const Request& r, size_t group) const;
   std::optional<std::string> never_fits(const Request& r) const;
   void give_up_one(std::vector<Event>* events);
+  Request& take_row(const Row& row);
   void take_token(Request& r, TokenId token, int row, std::vector<Event>* events);
   void distrust(Request& r);
   void keep_computed(Request& r);

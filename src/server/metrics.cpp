@@ -75,6 +75,7 @@ struct Metrics::Impl {
   prometheus::Gauge& page_size = gauge("xylem:page_size", "Tokens per page of the KV cache.");
   prometheus::Gauge& retracted = gauge("xylem:num_retracted_requests_total", "Preemptions since the start.");
   prometheus::Gauge& steps = gauge("xylem:forward_passes_total", "Steps of the engine since the start.");
+  prometheus::Gauge& failed_steps = gauge("xylem:failed_forward_passes_total", "Steps that the device failed.");
   prometheus::Gauge& forward_seconds = gauge("xylem:forward_execution_seconds_total", "Time spent in forward passes.");
 };
 
@@ -121,6 +122,7 @@ std::string Metrics::render(const EngineInfo& info, const EngineStats& stats) {
   m.page_size.Set(info.page_size);
   m.retracted.Set(static_cast<double>(stats.preemptions));
   m.steps.Set(static_cast<double>(stats.steps));
+  m.failed_steps.Set(static_cast<double>(stats.failed_steps));
   m.forward_seconds.Set(stats.forward_seconds);
   return prometheus::TextSerializer().Serialize(m.registry.Collect());
 }

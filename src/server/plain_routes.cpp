@@ -44,6 +44,7 @@ Json internal_state(const EngineInfo& info, const EngineStats& s) {
                            {"token_capacity", info.max_total_tokens}};
   state["steps"] = s.steps;
   state["preemptions"] = s.preemptions;
+  state["failed_steps"] = s.failed_steps;
   state["prompt_tokens"] = s.prompt_tokens;
   state["cached_prompt_tokens"] = s.cached_prompt_tokens;
   state["generated_tokens"] = s.generated_tokens;
@@ -88,6 +89,7 @@ HttpResponse server_info(App& app, const HttpRequest&) {
                {"incremental_streaming_output", c.incremental_streaming_output},
                {"device", i.device},
                {"isa", i.isa},
+               {"fallback_ops", i.fallback_ops},
                {"dtype", i.dtype},
                {"threads", i.threads},
                {"context_length", i.context_length},
@@ -132,6 +134,7 @@ HttpResponse show_loads(App& app, const HttpRequest&) {
 }
 
 HttpResponse ping(App& app, const HttpRequest&) {
+  if (const EngineHealth h = app.engine.health(); !h.ok) return error_response(503, h.text);
   return app.draining ? error_response(503, "The server is shutting down.") : text_response("");
 }
 

@@ -59,7 +59,7 @@ class Served {
         tokens_(tokenizer_->encode(answer, false).value()),
         engine_({.tokens = tokens_, .vocab_size = model.tokenizer->vocab_size()}),
         server_(Server::listen(config(), std::move(model), engine_).value()),
-        thread_([this] { server_->run(); }) {}
+        thread_([this] { (void)server_->run(); }) {}
   ~Served() {
     server_->stop();
     thread_.join();

@@ -32,6 +32,8 @@ constexpr auto kAcceptPause =
     std::chrono::milliseconds(50);  // out of file descriptors: some come back when clients leave
 constexpr auto kDrainPoll = std::chrono::milliseconds(20);
 constexpr double kCancelGraceSeconds = 5;
+constexpr auto kWatchPeriod = std::chrono::milliseconds(200);
+constexpr auto kLostGrace = std::chrono::seconds(2);  // in which /health says that the engine is lost
 constexpr int kBacklog = 4096;
 
 // Every connection needs a descriptor: take as many as the system allows.
@@ -71,6 +73,7 @@ struct Server::Impl {
   Status bind();
   asio::awaitable<void> accept_loop();
   asio::awaitable<void> signal_loop();
+  asio::awaitable<void> watch_engine();
   asio::awaitable<void> drain();
   asio::awaitable<bool> idle_within(double seconds);
   void begin_stop();  // on the acceptor's strand
@@ -130,6 +133,19 @@ asio::awaitable<void> Server::Impl::signal_loop() {
   }
 }
 
+// Ends the server when the engine cannot go on.
+asio::awaitable<void> Server::Impl::watch_engine() {
+  asio::steady_timer timer(acceptor.get_executor());
+  while (!app.engine.health().lost) {
+    timer.expires_after(kWatchPeriod);
+    co_await timer.async_wait(kTuple);
+  }
+  log::error("{} Stopping.", app.engine.health().text);
+  timer.expires_after(kLostGrace);
+  co_await timer.async_wait(kTuple);
+  begin_stop();
+}
+
 void Server::Impl::begin_stop() {
   if (stopping.exchange(true)) return;
   app.draining = true;
@@ -171,7 +187,7 @@ Result<std::unique_ptr<Server>> Server::listen(ServerConfig config, ModelContext
 
 int Server::port() const { return impl_->port; }
 
-void Server::run() {
+Status Server::run() {
   Impl& s = *impl_;
   if (s.app.config.handle_signals) {
     s.signals.add(SIGINT);
@@ -179,12 +195,15 @@ void Server::run() {
     asio::co_spawn(s.acceptor.get_executor(), s.signal_loop(), asio::detached);
   }
   asio::co_spawn(s.acceptor.get_executor(), s.accept_loop(), asio::detached);
+  asio::co_spawn(s.acceptor.get_executor(), s.watch_engine(), asio::detached);
   {
     std::vector<std::jthread> threads;
     for (int i = 1; i < s.threads(); ++i) threads.emplace_back([&s] { s.io.run(); });
     s.io.run();
   }
   s.app.mailboxes->close_all();
+  if (const EngineHealth h = s.app.engine.health(); h.lost) return unavailable(h.text);
+  return {};
 }
 
 void Server::stop() {

@@ -39,7 +39,9 @@ class Server {
   ~Server();
 
   int port() const;  // the one listened on
-  void run();        // serves on http_threads threads; returns when stopped and drained
+  // Serves on http_threads threads; returns when stopped and drained. An error: the engine is lost, and the server has stopped
+  // by itself, after answering all requests.
+  Status run();
   void stop();       // any thread, any time: accept no more, finish what runs, then run() returns
 
   struct Impl;

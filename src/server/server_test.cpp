@@ -30,7 +30,7 @@ class Running {
   explicit Running(FakeEngineOptions options = {}, ServerConfig config = test_config())
       : engine(std::move(options)),
         server(Server::listen(std::move(config), test_model(), engine).value()),
-        thread_([this] { server->run(); }) {}
+        thread_([this] { ended = server->run().ok(); }) {}
   ~Running() {
     server->stop();
     thread_.join();

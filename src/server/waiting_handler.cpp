@@ -28,6 +28,7 @@ class Probe {
     (void)app.engine.submit(std::move(r),
                             mailbox_);  // when the queue is full, the steps it causes are the sign of life
   }
+  Probe(const Probe&) = delete;
   ~Probe() {
     app_.mailboxes->close(mailbox_);
     app_.engine.cancel(id_);
@@ -44,6 +45,20 @@ class Probe {
   RequestId id_ = 0;
 };
 
+// A request of one token for nobody: after a failed step, the next one shows whether the engine is well again.
+void try_step(App& app) {
+  struct Nobody : EventSink {
+    void on_event(EngineEvent) override {}
+  };
+  const EngineStats s = app.engine.stats();
+  if (s.running + s.queued > 0) return;
+  GenerateRequest r;
+  r.id = app.engine.next_id();
+  r.prompt = {app.model.eos_ids.empty() ? 0 : app.model.eos_ids.front()};
+  r.max_new_tokens = 1;
+  (void)app.engine.submit(std::move(r), std::make_shared<Nobody>());
+}
+
 HttpResponse healthy() { return text_response(""); }
 
 asio::awaitable<void> pause(Exchange& x) {
@@ -54,7 +69,13 @@ asio::awaitable<void> pause(Exchange& x) {
 // 200 once the engine makes progress. An idle engine is taken for healthy, unless generate is set: then it must prove
 // it.
 asio::awaitable<HttpResponse> health(Exchange& x, bool generate) {
+  const EngineHealth engine = x.app.engine.health();
+  if (engine.lost) co_return error_response(503, engine.text);
   if (x.app.draining) co_return error_response(503, "The server is shutting down.");
+  if (!engine.ok && !generate) {
+    try_step(x.app);
+    co_return error_response(503, engine.text);
+  }
   const EngineStats before = x.app.engine.stats();
   if (!generate && before.running + before.queued == 0) co_return healthy();
   std::optional<Probe> probe;

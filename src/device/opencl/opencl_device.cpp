@@ -141,9 +141,12 @@ const GpuKernel* OpenClDevice::kernel(const char* file, const char* entry, const
   if (it == kernels_.end()) {
     GpuKernel k{file, entry, options, program(file, options), nullptr, is_phase_kernel(file, entry)};
     k.handle = new_kernel(k.program, entry);
+    if (!k.handle) k.problem = error_.text;
     it = kernels_.emplace(std::move(key), std::move(k)).first;
   }
-  return it->second.handle ? &it->second : nullptr;
+  if (it->second.handle) return &it->second;
+  fail(internal_error(it->second.problem));  // again: no call may pass for one that ran
+  return nullptr;
 }
 
 void OpenClDevice::bind_pointer(cl_kernel k, cl_uint i, const void* p) {
@@ -190,7 +193,16 @@ void OpenClDevice::enqueue_bound(cl_kernel k, const NDRange& r) {
   launches_++;
 }
 
+size_t OpenClDevice::end_dry() {
+  dry_ = false;
+  return std::exchange(dry_scratch_bytes_, 0);
+}
+
 void* OpenClDevice::scratch(size_t bytes) {
+  if (dry_) {
+    dry_scratch_bytes_ = std::max(dry_scratch_bytes_, bytes);
+    return unused_;  // not null, and not written to
+  }
   if (bytes <= scratch_bytes_) return scratch_;
   if (scratch_) old_scratch_.emplace_back(scratch_, scratch_bytes_);
   scratch_bytes_ = std::max(bytes, scratch_bytes_ / 4 * 5);

@@ -55,6 +55,7 @@ struct GpuKernel {
   cl_program program = nullptr;
   cl_kernel handle = nullptr;
   bool phase = false;          // takes its arguments as one struct, and may be part of a phase program (phase.clh)
+  std::string problem{};       // why it could not be built
 };
 
 // Arguments as a struct of OpenCL C has them: each at a multiple of its alignment, pointers as 64-bit numbers.
@@ -93,6 +94,10 @@ class OpenClDevice final : public Device {
   void copy_in(void* to, const void* from, size_t bytes, bool wait = true) override;  // any thread
   void copy_out(void* to, const void* from, size_t bytes) override;  // any thread; waits for everything before it
   Status sync() override;
+  void fail(Error e) override { if (error_.text.empty()) error_ = std::move(e); }
+  bool begin_dry() override { return dry_ = true; }
+  size_t end_dry() override;
+  bool reserve_scratch(size_t bytes) override { return scratch(bytes) != nullptr || bytes == 0; }
   const OpenClInfo& info() const { return info_; }
 
   std::unique_ptr<CompiledPlan> compile(const Plan& plan) override;  // launches with their arguments bound; see phase_program.h
@@ -103,7 +108,7 @@ class OpenClDevice final : public Device {
   // Arguments in order: tensors and pointers bind addresses in device memory (null: an unused one), all else its bytes.
   template <class... T>
   void launch(const GpuKernel* k, const NDRange& r, const T&... args) {
-    if (!k || r.groups[0] * r.groups[1] * r.groups[2] == 0) return;
+    if (!k || dry_ || r.groups[0] * r.groups[1] * r.groups[2] == 0) return;
     if (k->phase) {
       ArgumentStruct a;
       (a.add(argument(args)), ...);
@@ -168,6 +173,8 @@ class OpenClDevice final : public Device {
   std::unordered_map<std::string, cl_program> programs_;
   std::unordered_map<std::string, GpuKernel> kernels_;
   std::vector<BoundLaunch>* capture_ = nullptr;  // launches go there instead of into the queue
+  bool dry_ = false;                           // launches are left out, and working memory is only measured
+  size_t dry_scratch_bytes_ = 0;
   std::mutex memory_mutex_;
   std::vector<void*> memory_;                  // every allocation
   uint64_t memory_version_ = 0;
