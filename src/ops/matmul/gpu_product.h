@@ -5,9 +5,14 @@
 namespace xylem {
 
 // Which of the kernels; each works on tasks of at most its rows (routed.clh).
-enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad };
+enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide };
 int form_rows(GpuForm f);
 bool form_suits(GpuForm f, DType weights, bool round_x);
+bool runs_mma(const OpenClInfo& d);  // whether the kMma forms run at all; where they are emulated others are faster
+// The kMma form for so many rows of one matrix, of `matrices` that are multiplied at a time.
+GpuForm mma_form(int64_t rows, int64_t matrices, int64_t outputs, const OpenClInfo& d);
+// Memory that the form needs for x rounded to bfloat16; 0: none.
+size_t rounded_bytes(GpuForm f, int64_t x_rows, int64_t inputs);
 
 enum class GpuRoute : int { kAll, kRow, kSorted };  // ROUTE_ of routed.clh
 
@@ -19,6 +24,7 @@ struct GpuProduct {
   Tensor ids;                       // kRow: [rows] i32, the matrix of each row
   void *order = nullptr, *tasks = nullptr;  // kSorted: int [rows], int4 [1 + n_tasks], on the device
   int n_tasks = 0;                  // kSorted: the most that there can be
+  void* rounded = nullptr;          // rounded_bytes of x's rows; not needed with kAll
 };
 // Enqueues the product. With kAll it may use the device's scratch.
 void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);

@@ -10,8 +10,10 @@ namespace {
 struct Form {
   const char *file, *entry, *options;
   int rows, columns;
+  int warps = 0;       // of the mma forms
+  bool rounds = false;  // x is rounded by a launch of its own
 };
-// Indexed by GpuForm. The fragment kernels' columns are per lane of a sub-group.
+// Indexed by GpuForm. The mad forms' columns are per lane of a sub-group.
 const Form& form_of(GpuForm f) {
   static constexpr Form kForms[] = {
       {"matmul_gemv.cl", "matmul_gemv", "-DROWS=1", 1, 16},
@@ -21,11 +23,16 @@ const Form& form_of(GpuForm f) {
       {"matmul_mad.cl", "matmul_mad", "-DSGM=1 -DSGN=1 -DSGK=8 -DTM=1 -DTN=1 -DU=4", 8, 1},
       {"matmul_mad.cl", "matmul_mad", "-DSGM=1 -DSGN=1 -DSGK=8 -DTM=2 -DTN=1 -DU=2", 16, 1},
       {"matmul_mad.cl", "matmul_mad", "-DSGM=2 -DSGN=4 -DSGK=1 -DTM=4 -DTN=2 -DU=2", 64, 8},
+      {"matmul_mma.cl", "matmul_mma", "-DWM=1 -DWN=2 -DWK=2 -DTM=2 -DTN=1 -DSTAGES=4 -DFLOATS=1", 32, 64, 4},
+      {"matmul_mma.cl", "matmul_mma", "-DWM=1 -DWN=2 -DWK=2 -DTM=4 -DTN=1 -DSTAGES=4 -DFLOATS=1", 64, 64, 4},
+      {"matmul_mma.cl", "matmul_mma", "-DWM=2 -DWN=2 -DWK=1 -DTM=2 -DTN=2 -DSTAGES=3 -DFLOATS=0", 64, 128, 4, true},
+      {"matmul_mma.cl", "matmul_mma", "-DWM=2 -DWN=4 -DWK=1 -DTM=4 -DTN=2 -DSTAGES=2 -DFLOATS=0", 128, 256, 8, true},
   };
   return kForms[int(f)];
 }
 bool is_gemv(GpuForm f) { return f <= GpuForm::kGemv8; }
-bool is_mad(GpuForm f) { return f >= GpuForm::kMadSkinny; }
+bool is_mad(GpuForm f) { return f >= GpuForm::kMadSkinny && f <= GpuForm::kMad; }
+bool is_mma(GpuForm f) { return f >= GpuForm::kMmaFew32; }
 
 int weight_type(DType t) {  // WT of packed.clh
   switch (t) {
@@ -48,7 +55,59 @@ int64_t gemv_parts(int64_t groups, int64_t bytes_of_panel, const OpenClInfo& d) 
 }  // namespace
 
 int form_rows(GpuForm f) { return form_of(f).rows; }
-bool form_suits(GpuForm f, DType weights, bool round_x) { return !is_mad(f) || (weights == DType::kBF16 && round_x); }
+bool form_suits(GpuForm f, DType weights, bool round_x) {
+  if (is_mma(f)) return round_x && (weights == DType::kBF16 || is_quantised(weights));
+  return !is_mad(f) || (weights == DType::kBF16 && round_x);
+}
+bool runs_mma(const OpenClInfo& d) { return d.lanes != LaneMode::kIntel; }
+GpuForm mma_form(int64_t rows, int64_t matrices, int64_t outputs, const OpenClInfo& d) {
+  if (rows <= 32) return GpuForm::kMmaFew32;
+  if (rows <= 64) return GpuForm::kMmaFew64;
+  const int64_t wide = (rows + 127) / 128 * ((outputs + 255) / 256) * matrices;  // work-groups of the largest tile, 5 for 8 compute units at least
+  return wide * 8 >= int64_t(d.compute_units) * 5 ? GpuForm::kMmaWide : GpuForm::kMmaMid;
+}
+size_t rounded_bytes(GpuForm f, int64_t x_rows, int64_t inputs) { return form_of(f).rounds ? size_t(x_rows * round_up(inputs, 64)) * 2 : 0; }
+
+namespace {
+
+// Over how many work-groups a product of few tiles shares K: each takes 8 steps at least.
+int64_t mma_parts(int64_t groups, int64_t steps, const OpenClInfo& d) {
+  const int64_t wanted = d.lanes == LaneMode::kNvidia ? d.compute_units * 3 / 2 : 4;
+  return groups * 2 > wanted ? 1 : std::clamp<int64_t>(std::min(wanted / groups, steps / 8), 1, 32);
+}
+
+void mma_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
+  const Form& f = form_of(form);
+  const int64_t N = p.w.outputs(), K = p.w.cols(), tasks = p.route == GpuRoute::kSorted ? p.n_tasks : (p.rows + f.rows - 1) / f.rows;
+  const bool narrow = form == GpuForm::kMmaWide && p.w.dtype == DType::kF8E4M3;  // sums of groups take registers
+  const int64_t columns = narrow ? f.columns / 2 : f.columns, groups_n = (N + columns - 1) / columns, warps_k = f.rounds ? 1 : 2;
+  const int64_t steps = (K + 32 * warps_k - 1) / (32 * warps_k), x_rows = (p.rows + p.x_div - 1) / p.x_div;
+  const int64_t wish = p.route == GpuRoute::kAll ? mma_parts(groups_n * tasks, steps, g.info()) : 1, part_steps = (steps + wish - 1) / wish;
+  const int64_t parts = (steps + part_steps - 1) / part_steps, stride = parts > 1 ? int64_t(p.rows) * N : 0;
+  std::string type = "-DWT=" + std::to_string(weight_type(p.w.dtype)), options = type + " " + f.options;
+  if (narrow) options.replace(options.find("-DTN=2"), 6, "-DTN=1");
+  const size_t rounded = rounded_bytes(form, x_rows, K), rounded_here = p.rounded ? 0 : rounded;
+  CHECK(p.route != GpuRoute::kRow && (p.route == GpuRoute::kAll || rounded_here == 0));
+  std::byte* memory = nullptr;
+  if (const size_t bytes = rounded_here + size_t(parts > 1 ? parts * stride * 4 : 0)) {
+    if (!(memory = static_cast<std::byte*>(g.scratch(bytes)))) return;  // sync() says so
+  }
+  Tensor x = p.x;
+  if (rounded) {
+    x.data = p.rounded ? p.rounded : memory;
+    const int64_t pieces = x_rows * (round_up(K, 64) / 8);
+    g.launch(g.kernel("matmul_round.cl", "matmul_round", type), {{size_t(pieces + 255) / 256, 1, 1}, 256}, p.x, Rows(p.x), int(x_rows), int(K), x.data);
+  }
+  const Tensor y = parts > 1 ? make_tensor(memory + rounded_here, DType::kF32, {p.rows, N}) : p.y;
+  const int has_bias = bool(p.bias);
+  g.launch(g.kernel(f.file, f.entry, options), {{size_t(groups_n), size_t(tasks), size_t(parts)}, size_t(32 * f.warps)}, x, Rows(p.x), p.x_div, p.w,
+           int64_t(packed_bytes(N, K, p.w.dtype)), p.bias, parts > 1 ? 0 : has_bias, y, Rows(y), p.rows, int(N), int(K), int(p.route), p.ids, p.order, p.tasks, int(part_steps),
+           stride);
+  if (parts > 1)
+    g.launch(g.kernel("matmul_sum.cl", "matmul_sum"), {{size_t(N + 255) / 256, size_t(p.rows), 1}, 256}, y, int(parts), stride, p.bias, has_bias, p.y, Rows(p.y), int(N));
+}
+
+}  // namespace
 
 void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   if (p.rows == 0) return;
@@ -56,6 +115,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   const int64_t N = p.w.outputs(), K = p.w.cols();
   CHECK(p.x.cols() == K && p.y.cols() == N && N < INT32_MAX - 1024 && K < INT32_MAX - 65536, p.x.cols(), K, p.y.cols(), N);
   CHECK(p.w.dtype != DType::kMxfp4 || K % kMxfp4Group == 0, K);
+  if (is_mma(form)) return mma_product(p, form, g);
   const int lanes = is_mad(form) ? g.info().sub_group : 1;
   const int64_t columns = f.columns * lanes, tasks = p.route == GpuRoute::kAll ? (p.rows + f.rows - 1) / f.rows : p.route == GpuRoute::kRow ? p.rows : p.n_tasks;
   const auto groups_n = size_t((N + columns - 1) / columns);
@@ -80,7 +140,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   const Tensor sums = make_tensor(g.scratch(size_t(parts * stride) * sizeof(float)), DType::kF32, {rows, N});
   g.launch(kernel, {{groups_n, size_t(tasks), size_t(parts)}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, 0, sums, Rows(sums), rows, n, k, round_x, route, p.ids, p.order, p.tasks,
            int(part_lines), stride);
-  g.launch(g.kernel("matmul_sum.cl", "matmul_sum"), {{size_t(N + 127) / 128, size_t(rows), 1}, 128}, sums, int(parts), stride, p.bias, has_bias, p.y, Rows(p.y), n);
+  g.launch(g.kernel("matmul_sum.cl", "matmul_sum"), {{size_t(N + 255) / 256, size_t(rows), 1}, 256}, sums, int(parts), stride, p.bias, has_bias, p.y, Rows(p.y), n);
 }
 
 namespace {
@@ -91,10 +151,12 @@ void run(const MatMul& a, Device& d, GpuForm form) {
   gpu_product(p, form, gpu(d));
 }
 
+bool mma(const MatMul& a, const Device& d) { return runs_mma(static_cast<const OpenClDevice&>(d).info()) && form_suits(GpuForm::kMmaWide, a.w.dtype, a.round_x); }
 // Rows up to which reading the weights is what takes the time. Further tasks of 8 rows find them in the cache.
 bool few_rows(const MatMul& a, const Device& d) {
-  const bool fragments = static_cast<const OpenClDevice&>(d).info().matrix && form_suits(GpuForm::kMad, a.w.dtype, a.round_x);
-  return a.x.rows() <= (fragments ? 2 : 32);
+  const OpenClInfo& info = static_cast<const OpenClDevice&>(d).info();
+  const bool fragments = info.matrix && form_suits(GpuForm::kMad, a.w.dtype, a.round_x);
+  return a.x.rows() <= (fragments ? 2 : info.lanes == LaneMode::kNvidia && mma(a, d) ? 16 : 32);
 }
 // Where fragments go through shuffles of lanes, those take more time than the tile's products.
 bool fragments(const MatMul& a, const Device& d) {
@@ -107,6 +169,7 @@ const Kernel<MatMul> gemv_kernel(Dev::kOpenCl, "gemv", 30, few_rows, [](const Ma
 const Kernel<MatMul> mad_kernel(Dev::kOpenCl, "mad", 20, fragments, [](const MatMul& a, Device& d) {
   run(a, d, a.x.rows() <= 8 ? GpuForm::kMadSkinny : a.x.rows() <= 16 ? GpuForm::kMadSkinny2 : GpuForm::kMad);
 });
+const Kernel<MatMul> mma_kernel(Dev::kOpenCl, "mma", 15, mma, [](const MatMul& a, Device& d) { run(a, d, mma_form(a.x.rows(), 1, a.w.outputs(), gpu(d).info())); });
 const Kernel<MatMul> tile_kernel(Dev::kOpenCl, "tile", 10, nullptr, [](const MatMul& a, Device& d) { run(a, d, GpuForm::kTile); });
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Few rows: a work-group reads one panel of 16 outputs once for ROWS rows of x, each work-item a quarter of a line; the
-// next block's words are on their way while one is multiplied.
-#include "shim.clh"
-#include "rows.clh"
+// next block's words are on their way while one is multiplied, the first ones while earlier phases end.
+#include "phase.clh"
 #include "packed.clh"
 #include "routed.clh"
 #define WG 256
@@ -11,7 +10,9 @@
 #define WISH (4096 / (P * ROWS * BLOCK))         // blocks whose x is kept at a time
 #define CHUNK ((WISH > 0 ? WISH : 1) * BLOCK)    // lines
 #define CK (CHUNK * P)
-#define LOCALS (CK > WG * 4 ? CK * ROWS : WG * 4 * ROWS)
+#define SUMS (WG * 4 * ROWS)
+#define KEEPS (ROWS <= 4)        // x stays in local memory from one panel to the next; else the sums take its place
+#define LOCALS (KEEPS ? CK * ROWS + SUMS : CK * ROWS > SUMS ? CK * ROWS : SUMS)
 #define PV (P < 4 ? P : 4)
 
 #if P == 1
@@ -26,86 +27,139 @@ FN float4 mac4(float4 w0, float4 w1, float4 w2, float4 w3, float4 x, float4 acc)
 #define MAC(w, x, acc) mac4(w[0], w[1], w[2], w[3], *(__local const float4*)(x), acc)
 #endif
 
-KERNEL(WG)  // of the narrow sub-group: with wider ones some compilers spill registers
-void matmul_gemv(__global const float* x, int4 xs, int x_div, __global const uchar* w, long matrix_bytes, __global const float* bias, int has_bias, __global float* y, int4 ys,
-                 int rows, int n, int k, int round_x, int route, __global const int* ids, __global const int* order, __global const int4* tasks, int part_lines, long part_stride) {
-  __local float s[LOCALS] __attribute__((aligned(16)));
-  __local long x_at[ROWS];
-  const int lid = (int)get_local_id(0), quad = lid & 3, team = lid >> 2, panel = (int)get_group_id(0), part = (int)get_group_id(2);
-  const int4 task = task_of(route, (int)get_group_id(1), ROWS, rows, ids, tasks);
-  const int lines = packed_lines(k), begin = part * part_lines, end = task.z > 0 ? min(lines, begin + part_lines) : begin;
-  const __global uchar* base = w + (long)task.x * matrix_bytes + (long)panel * packed_panel_bytes(k);
-  const __global uint4* words = (const __global uint4*)base + quad;
-  float4 acc[ROWS];
-  UNROLL for (int r = 0; r < ROWS; r++) acc[r] = (float4)(0.0f);
+typedef struct {
+  ulong x; int4 xs; int x_div; ulong w; long matrix_bytes; ulong bias; int has_bias; ulong y; int4 ys;
+  int rows, n, k, round_x, route; ulong ids, order, tasks; int part_lines; long part_stride;
+} matmul_gemv_args;
+
+// What a work-group reads: lines [begin, end) of a panel. Nothing in the weights depends on earlier phases; routes do.
+typedef struct {
+  int4 task;
+  int panel, part, begin, end;
+  const __global uint4* words;
+  const __global uchar* scales;
+} GemvPiece;
+FN void gemv_piece(const matmul_gemv_args* a, int3 at, GemvPiece* p) {
+  const int lines = packed_lines(a->k);
+  p->panel = at.x, p->part = at.z;
+  p->task = task_of(a->route, at.y, ROWS, a->rows, (const __global int*)a->ids, (const __global int4*)a->tasks);
+  p->begin = p->part * a->part_lines;
+  p->end = p->task.z > 0 ? min(lines, p->begin + a->part_lines) : p->begin;
+  const __global uchar* base = (const __global uchar*)a->w + (long)p->task.x * a->matrix_bytes + (long)p->panel * packed_panel_bytes(a->k);
+  p->words = (const __global uint4*)base + ((int)get_local_id(0) & 3);
+  p->scales = base + (long)lines * 64;
+}
+
+FN void matmul_gemv_body(const matmul_gemv_args* a, Groups g, __local float* mem, Wait w) {
+  __local float* s = mem;
+  __local float4* sums = (__local float4*)(KEEPS ? mem + CK * ROWS : mem);
+  const int lid = (int)get_local_id(0), quad = lid & 3, team = lid >> 2, k = a->k, lines = packed_lines(k);
+  const __global float* x = (const __global float*)a->x;
+  const __global int* order = (const __global int*)a->order;
+  const int early = a->route == ROUTE_ALL;  // which weights does not depend on earlier phases
+  GemvPiece p;
   uint4 next[LOADS];
 #if WT >= 3
-  const __global uchar* scales = base + (long)lines * 64;
   scale_word next_scale[LOADS];
+#define LOAD_SCALES(u, line) next_scale[u] = load_scale(p.scales, line, quad);
+#else
+#define LOAD_SCALES(u, line)
 #endif
-  UNROLL for (int u = 0; u < LOADS; u++) {
-    const int line = min(begin + u * TEAM + team, lines - 1);
-    next[u] = words[(long)line * 4];
-#if WT >= 3
-    next_scale[u] = load_scale(scales, line, quad);
-#endif
+#define LOAD_FIRST                                             \
+  UNROLL for (int u = 0; u < LOADS; u++) {                     \
+    const int line = min(p.begin + u * TEAM + team, lines - 1); \
+    next[u] = p.words[(long)line * 4];                         \
+    LOAD_SCALES(u, line)                                       \
   }
-  if (lid < ROWS) x_at[lid] = ROW(x, xs, task_row(route, task, lid, order) / x_div) - x;
-  wg_barrier();
-  for (int c = begin; c < end; c += CHUNK) {
-    const int k_end = min(k, end * P) - c * P;  // of this chunk; zeros after it
-    UNROLL for (int r = 0; r < ROWS; r++)
-      for (int i = lid; i < CK; i += WG) {
-        const float v = i < k_end ? x[x_at[r] + (long)c * P + i] : 0.0f;
-        s[r * CK + i] = round_x ? bf2f(f2bf(v)) : v;
+  if (!early) phase_wait(w);
+  if (g.first < g.count) {
+    gemv_piece(a, group_at(g, g.first), &p);
+    LOAD_FIRST
+  }
+  if (early) phase_wait(w);
+  int staged_row = -1, staged_at = -1;  // what s holds
+  for (int i = g.first; i < g.count; i += g.step) {
+    float4 acc[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++) acc[r] = (float4)(0.0f);
+    const int4 task = p.task;
+    const int end = p.end, panel = p.panel, part = p.part;
+    for (int c = p.begin; c < end; c += CHUNK) {
+      if (!KEEPS || staged_row != task.y || staged_at != c) {
+        const int k_end = min(k, end * P) - c * P;  // of this chunk; zeros after it
+        UNROLL for (int r = 0; r < ROWS; r++) {
+          const __global float* from = ROW(x, a->xs, task_row(a->route, task, r, order) / a->x_div) + (long)c * P;
+          for (int j = lid; j < CK; j += WG) {
+            const float v = j < k_end ? from[j] : 0.0f;
+            s[r * CK + j] = a->round_x ? bf2f(f2bf(v)) : v;
+          }
+        }
+        staged_row = task.y, staged_at = c;
+        wg_barrier();
       }
-    wg_barrier();
-    const int c_end = min(end, c + CHUNK);
-    for (int b = c; b < c_end; b += BLOCK) {
-      uint4 q[LOADS];
+      const int c_end = min(end, c + CHUNK);
+      for (int b = c; b < c_end; b += BLOCK) {
+        uint4 q[LOADS];
 #if WT >= 3
-      scale_word q_scale[LOADS];
+        scale_word q_scale[LOADS];
 #endif
-      UNROLL for (int u = 0; u < LOADS; u++) {
-        const int line = min(b + BLOCK + u * TEAM + team, lines - 1);
-        q[u] = next[u];
-        next[u] = words[(long)line * 4];
+        UNROLL for (int u = 0; u < LOADS; u++) {
+          const int line = min(b + BLOCK + u * TEAM + team, lines - 1);
+          q[u] = next[u];
 #if WT >= 3
-        q_scale[u] = next_scale[u];
-        next_scale[u] = load_scale(scales, line, quad);
+          q_scale[u] = next_scale[u];
 #endif
-      }
-      UNROLL for (int u = 0; u < LOADS; u++) {
-        __local const float* xk = s + (b - c + u * TEAM + team) * P;
+          if (b + BLOCK < end) {
+            next[u] = p.words[(long)line * 4];
+            LOAD_SCALES(u, line)
+          }
+        }
+        UNROLL for (int u = 0; u < LOADS; u++) {
+          __local const float* xk = s + (b - c + u * TEAM + team) * P;
 #if WT >= 3
-        float4 sum[ROWS];
-        UNROLL for (int r = 0; r < ROWS; r++) sum[r] = (float4)(0.0f);
+          float4 sum[ROWS];
+          UNROLL for (int r = 0; r < ROWS; r++) sum[r] = (float4)(0.0f);
 #else
 #define sum acc
 #endif
-        UNROLL for (int h = 0; h < P; h += PV) {
-          float4 wv[PV];
-          UNROLL for (int p = 0; p < PV; p++) wv[p] = weight4(q[u], h + p);
-          UNROLL for (int r = 0; r < ROWS; r++) sum[r] = MAC(wv, xk + r * CK + h, sum[r]);
-        }
+          UNROLL for (int h = 0; h < P; h += PV) {
+            float4 wv[PV];
+            UNROLL for (int j = 0; j < PV; j++) wv[j] = weight4(q[u], h + j);
+            UNROLL for (int r = 0; r < ROWS; r++) sum[r] = MAC(wv, xk + r * CK + h, sum[r]);
+          }
 #if WT >= 3
-        const float4 scale = scale4(q_scale[u]);
-        UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(sum[r], scale, acc[r]);
+          const float4 scale = scale4(q_scale[u]);
+          UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(sum[r], scale, acc[r]);
 #endif
+        }
+      }
+      if (!KEEPS || end - p.begin > CHUNK) wg_barrier();  // before s is filled again
+    }
+    if (i + g.step < g.count) {  // the next panel's first words come while this one's sums are added up
+      gemv_piece(a, group_at(g, i + g.step), &p);
+      LOAD_FIRST
+    }
+    if (!KEEPS) staged_row = -1;
+    UNROLL for (int r = 0; r < ROWS; r++) sums[r * WG + lid] = acc[r];
+    wg_barrier();
+    // 64 teams to 16 sums of every output, then to one.
+    float some[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++) {
+      const __local float* of = (const __local float*)(sums + r * WG) + (lid / 16) * 64 + lid % 16;
+      some[r] = (of[0] + of[16]) + (of[32] + of[48]);
+    }
+    wg_barrier();
+    UNROLL for (int r = 0; r < ROWS; r++) ((__local float*)(sums + r * WG))[lid] = some[r];
+    wg_barrier();
+    for (int at = lid; at < ROWS * 16; at += WG) {
+      const int r = at / 16, o = panel * 16 + at % 16;
+      if (r < min(task.z, ROWS) && o < a->n) {
+        const __local float* of = (const __local float*)(sums + r * WG) + at % 16;
+        float v = a->has_bias ? ((const __global float*)a->bias)[(long)task.x * a->n + o] : 0.0f;
+        UNROLL for (int j = 0; j < 16; j++) v += of[j * 16];
+        ROW((__global float*)a->y, a->ys, task_row(a->route, task, r, order))[part * a->part_stride + o] = v;
       }
     }
     wg_barrier();
   }
-  __local float4* sums = (__local float4*)s;
-  UNROLL for (int r = 0; r < ROWS; r++) sums[r * WG + lid] = acc[r];
-  wg_barrier();
-  for (int half_ = WG / 2; half_ >= 4; half_ /= 2) {
-    if (lid < half_) UNROLL for (int r = 0; r < ROWS; r++) sums[r * WG + lid] += sums[r * WG + lid + half_];
-    wg_barrier();
-  }
-  const int r = lid / 16, o = panel * 16 + lid % 16;
-  if (r < min(task.z, ROWS) && o < n) {
-    const float v = s[r * WG * 4 + lid % 16];
-    ROW(y, ys, task_row(route, task, r, order))[part * part_stride + o] = has_bias ? v + bias[(long)task.x * n + o] : v;
-  }
 }
+RANGE_KERNEL(matmul_gemv, LOCALS)

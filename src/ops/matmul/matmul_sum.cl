@@ -1,14 +1,17 @@
 // Adds the parts of a product whose K was split over work-groups: parts [parts, rows, n].
-#include "shim.clh"
-#include "rows.clh"
-#define WG 128
+#include "phase.clh"
+#define WG 256
 
-__attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
-void matmul_sum(__global const float* parts, int n_parts, long stride, __global const float* bias, int has_bias, __global float* y, int4 ys, int n) {
-  const int o = (int)get_global_id(0), row = (int)get_group_id(1);
-  if (o >= n) return;
-  parts += (long)row * n + o;
-  float v = has_bias ? bias[o] : 0.0f;
-  for (int i = 0; i < n_parts; i++) v += parts[i * stride];
-  ROW(y, ys, row)[o] = v;
+typedef struct {
+  ulong parts; int n_parts; long stride; ulong bias; int has_bias; ulong y; int4 ys; int n;
+} matmul_sum_args;
+
+FN void matmul_sum_body(const matmul_sum_args* a, int3 at, __local float* mem) {
+  const int o = at.x * WG + (int)get_local_id(0), row = at.y;
+  if (o >= a->n) return;
+  const __global float* parts = (const __global float*)a->parts + (long)row * a->n + o;
+  float v = a->has_bias ? ((const __global float*)a->bias)[o] : 0.0f;
+  for (int i = 0; i < a->n_parts; i++) v += parts[i * a->stride];
+  ROW((__global float*)a->y, a->ys, row)[o] = v;
 }
+PHASE_KERNEL(matmul_sum, 0)

@@ -12,11 +12,17 @@ constexpr const char* kOptions = "-DMOE_EXPERTS=2048";  // moe_sort counts them 
 constexpr int64_t kMostExperts = 2048;
 constexpr size_t kGroup = 128;
 
+// An expert has more rows than the average as often as fewer.
+GpuForm expert_mma_form(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
+  const int64_t E = a.gate_up.dim[0];
+  return mma_form(rows / E * 5 / 4 + 1, E, std::min(a.x.cols(), 2 * a.down.dim[2]), d);
+}
 GpuForm form_of(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
   const int64_t T = a.x.rows(), rows_an_expert = rows / a.gate_up.dim[0];
   if (T == 1) return GpuForm::kGemv1;
   const bool fragments = d.lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.gate_up.dtype, a.round_x);  // as of MatMul
   if (rows_an_expert < 2) return GpuForm::kGemv4;
+  if (d.lanes == LaneMode::kNvidia && rows_an_expert > 8 && form_suits(GpuForm::kMmaWide, a.gate_up.dtype, a.round_x)) return expert_mma_form(a, rows, d);
   if (rows_an_expert <= 8) return fragments ? GpuForm::kMadSkinny : GpuForm::kGemv8;
   if (rows_an_expert <= 16 && fragments) return GpuForm::kMadSkinny2;
   return fragments ? GpuForm::kMad : GpuForm::kTile;
@@ -24,9 +30,9 @@ GpuForm form_of(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
 
 // Memory of one call, cut from the device's scratch in pieces of 64 bytes.
 struct Workspace {
-  size_t order = 0, tasks = 0, gate_up = 0, mid = 0, outs = 0, bytes = 0;
-  Workspace(int64_t rows, int64_t n_tasks, int64_t H, int64_t I) {
-    order = take(size_t(rows) * 4), tasks = take(size_t(n_tasks + 1) * 16);
+  size_t order = 0, tasks = 0, gate_up = 0, mid = 0, outs = 0, rounded = 0, bytes = 0;
+  Workspace(int64_t rows, int64_t n_tasks, int64_t H, int64_t I, size_t rounded_x) {
+    order = take(size_t(rows) * 4), tasks = take(size_t(n_tasks + 1) * 16), rounded = take(rounded_x);
     gate_up = take(size_t(rows * 2 * I) * 4), mid = take(size_t(rows * I) * 4), outs = take(size_t(rows * H) * 4);
   }
 
@@ -43,20 +49,18 @@ bool supports(const MoeExperts& a, const Device&) {
          (!a.gate_up_bias || a.gate_up_bias.contiguous()) && (!a.down_bias || a.down_bias.contiguous());
 }
 
-void run(const MoeExperts& a, Device& d) {
-  OpenClDevice& g = gpu(d);
+void run_form(const MoeExperts& a, OpenClDevice& g, GpuForm form) {
   const int64_t T = a.x.rows(), k = a.ids.cols(), E = a.gate_up.dim[0], H = a.x.cols(), I = a.down.dim[2], rows = T * k;
   if (rows == 0) return;
   CHECK(rows < INT32_MAX / 2 && 2 * I < INT32_MAX / 2 && H < INT32_MAX / 2, rows, I, H);
-  const GpuForm form = form_of(a, rows, g.info());
   const int64_t tile = form_rows(form), n_tasks = std::min(rows, E) + rows / tile;
-  const Workspace space(rows, n_tasks, H, I);
+  const Workspace space(rows, n_tasks, H, I, std::max(rounded_bytes(form, T, H), rounded_bytes(form, rows, I)));
   auto* memory = static_cast<std::byte*>(g.scratch(space.bytes));
   const auto at = [&](size_t offset, int64_t cols) { return make_tensor(memory + offset, DType::kF32, {rows, cols}); };
   const Tensor gate_up = at(space.gate_up, 2 * I), mid = at(space.mid, I), outs = at(space.outs, H);
 
   GpuProduct p;
-  p.rows = int(rows), p.round_x = a.round_x;
+  p.rows = int(rows), p.round_x = a.round_x, p.rounded = memory + space.rounded;
   if (T == 1) {
     p.route = GpuRoute::kRow, p.ids = a.ids;
   } else {
@@ -70,6 +74,14 @@ void run(const MoeExperts& a, Device& d) {
   gpu_product(p, form, g);
   g.launch(g.kernel("moe.cl", "moe_sum", kOptions), {{size_t(H + kGroup - 1) / kGroup, size_t(T), 1}, kGroup}, outs, a.weights, a.y, Rows(a.y), int(k), int(H));
 }
+void run(const MoeExperts& a, Device& d) { run_form(a, gpu(d), form_of(a, a.ids.numel(), gpu(d).info())); }
+
+// The other choice of form_of on an NVIDIA GPU, so that it is tested wherever the emulation runs.
+bool supports_mma(const MoeExperts& a, const Device& d) {
+  return supports(a, d) && a.x.rows() > 1 && runs_mma(static_cast<const OpenClDevice&>(d).info()) && form_suits(GpuForm::kMmaWide, a.gate_up.dtype, a.round_x);
+}
+void run_mma(const MoeExperts& a, Device& d) { run_form(a, gpu(d), expert_mma_form(a, a.ids.numel(), gpu(d).info())); }
+const Kernel<MoeExperts> mma_kernel(Dev::kOpenCl, "grouped_mma", 5, supports_mma, run_mma);
 const Kernel<MoeExperts> kernel(Dev::kOpenCl, "grouped", 10, supports, run);
 
 }  // namespace
