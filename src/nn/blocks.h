@@ -8,6 +8,7 @@
 #include "ops/add/add.h"
 #include "ops/attention/attention.h"
 #include "ops/causal_conv/causal_conv.h"
+#include "ops/delta_step/delta_step.h"
 #include "ops/gated_add/gated_add.h"
 #include "ops/gated_delta/gated_delta.h"
 #include "ops/gather/gather.h"
@@ -198,7 +199,12 @@ struct DeltaRule {
   void declare(CacheLayout& layout) { cache = layout.state(size_t(state_floats()) * sizeof(float)); }
   // qkv: [T, channels]; a: [T, heads] or [T, heads * key_dim]; b: [T, heads]. Returns [T, heads, dim].
   Tensor operator()(Ctx& c, Tensor qkv, Tensor a, Tensor b) const {
-    Tensor x = c.temp({qkv.rows(), channels()}), y = c.temp({qkv.rows(), heads, dim});
+    Tensor y = c.temp({qkv.rows(), heads, dim});
+    if (qkv.rows() == c.batch.kv_len.numel()) {  // one token a row
+      c.run(DeltaStep{qkv, conv, a, b, a_log, dt_bias, state(c, 0), conv_floats(), key_heads, y});
+      if (!c.dry) return y;  // else fewer rows may share out as many tokens
+    }
+    Tensor x = c.temp({qkv.rows(), channels()});
     c.run(CausalConv{qkv, conv, state(c, 0), x});
     c.run(GatedDelta{xylem::heads(x, 0, key_heads, key_dim), xylem::heads(x, key_heads * key_dim, key_heads, key_dim),
                      xylem::heads(x, 2 * key_heads * key_dim, heads, dim), a, b, a_log, dt_bias, state(c, conv_floats()), y});
@@ -206,7 +212,7 @@ struct DeltaRule {
   }
 
  private:
-  int64_t conv_floats() const { return round_up((taps - 1) * channels(), 16); }
+  int64_t conv_floats() const { return round_up(taps * channels(), 16); }
   int64_t state_floats() const { return conv_floats() + round_up(heads * key_dim * dim, 16); }
   StateCache state(Ctx& c, int64_t from) const {
     const Batch::Group& g = c.batch.groups[size_t(cache.group)];

@@ -20,16 +20,16 @@ void causal_conv(__global const float* x, int x_stride, __global const float* w,
     UNROLL for (int j = 0; j < PAST; ++j) in[j] = x[(long)(first - PAST + j) * x_stride];
   } else {
     const int from = state_in[b], len = kv_len[b];
-    UNROLL for (int j = 0; j < PAST; ++j) in[j] = from < 0 ? 0.0f : pool[(long)from * pool_stride + (long)j * channels];
+    UNROLL for (int j = 0; j < PAST; ++j) in[j] = from < 0 ? 0.0f : pool[(long)from * pool_stride + (long)((len - n + 1 + j) % TAPS) * channels];
     // Whoever read the old state writes all new ones: one of them may lie in its place.
     for (int p = len - n; p < len;) {
       p = state_next(p, len, block_tokens);
       const int to = state_kept(table, table_stride, b, p, len, block_tokens), count = p - (len - n);
       if (to < 0) continue;
-      UNROLL for (int j = 0; j < PAST; ++j) {
-        float v = x[(long)max(count - PAST + j, 0) * x_stride];
-        UNROLL for (int m = 0; m < PAST; ++m) v = m == count + j ? in[m] : v;
-        pool[(long)to * pool_stride + (long)j * channels] = v;
+      UNROLL for (int j = 0; j < TAPS; ++j) {  // input `count - TAPS + j` of the row; the one before in[0] is never wanted
+        float v = x[(long)max(count - TAPS + j, 0) * x_stride];
+        UNROLL for (int m = 0; m < PAST; ++m) v = m + 1 == count + j ? in[m] : v;
+        pool[(long)to * pool_stride + (long)((p + j) % TAPS) * channels] = v;
       }
     }
   }

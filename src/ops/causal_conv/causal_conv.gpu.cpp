@@ -25,7 +25,7 @@ void run(const CausalConv& a, Device& d) {
            int(a.x.stride[0]), a.w, int(a.w.stride[0]), s.pool, s.pool.stride[0], s.offset, s.block_tokens, s.state_in, s.table, int(s.table.stride[0]), s.cu_q,
            s.kv_len, a.y, int(a.y.stride[0]), int(C), int(tokens));
 }
-const Kernel<CausalConv> k(Dev::kOpenCl, "channels", 10, supports, run);
+const Kernel<CausalConv> k(Dev::kOpenCl, "channels", 10, supports, run, "at most 16 taps");
 
 }  // namespace
 }  // namespace xylem

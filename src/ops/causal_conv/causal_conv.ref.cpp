@@ -10,9 +10,10 @@ void reference(const CausalConv& a) {
   const int64_t C = a.x.cols(), taps = a.w.cols(), past = taps - 1;
   for (int64_t b = 0; b < s.rows(); b++) {
     const int64_t n = s.tokens(b), t0 = s.first_token(b);
-    std::vector<float> before(size_t(past * C));  // read first: it may be written in place
-    if (const float* in = s.in(b)) before.assign(in, in + past * C);
-    auto input = [&](int64_t i, int64_t c) { return i < 0 ? before[size_t((past + i) * C + c)] : a.x.row(t0 + i)[c]; };
+    std::vector<float> before(size_t(taps * C));  // read first: it may be written in place
+    if (const float* in = s.in(b)) before.assign(in, in + taps * C);
+    auto slot = [&](int64_t i) { return conv_slot(s.begin(b) + i, taps); };
+    auto input = [&](int64_t i, int64_t c) { return i < 0 ? before[size_t(slot(i) * C + c)] : a.x.row(t0 + i)[c]; };
     for (int64_t i = 0; i < n; i++) {
       for (int64_t c = 0; c < C; c++) {
         double sum = 0;
@@ -20,8 +21,8 @@ void reference(const CausalConv& a) {
         a.y.row(t0 + i)[c] = float(sum / (1.0 + std::exp(-sum)));
       }
       if (float* out = s.out(b, s.begin(b) + i + 1))
-        for (int64_t j = 0; j < past; j++)
-          for (int64_t c = 0; c < C; c++) out[j * C + c] = input(i - past + 1 + j, c);
+        for (int64_t j = 0; j < taps; j++)
+          for (int64_t c = 0; c < C; c++) out[slot(i - j) * C + c] = input(i - j, c);
     }
   }
 }
@@ -33,7 +34,7 @@ CaseList<CausalConv> cases() {
     for (const StateShape& s : state_shapes()) {
       Tensor x = shape({s.tokens(), k.channels});
       x.stride[0] = k.channels + 24;
-      CausalConv a{x, shape({k.channels, k.taps}), make_state(s, std::max<int64_t>(1, (k.taps - 1) * k.channels)), shape({s.tokens(), k.channels})};
+      CausalConv a{x, shape({k.channels, k.taps}), make_state(s, k.taps * k.channels), shape({s.tokens(), k.channels})};
       list.push_back({std::string(s.label) + ", " + std::to_string(k.channels) + " channels, " + std::to_string(k.taps) + " taps", a,
                       [&s](CausalConv& op) { fill_state(s, op.state); }});
     }

@@ -34,10 +34,9 @@ struct Item {
 
   // Input i of the row; those before its first token are in the state.
   const float* input(int64_t i) const {
-    const int64_t C = a.x.cols(), past = a.w.cols() - 1;
     if (i >= 0) return a.x.row(a.state.first_token(b) + i) + c0;
     const float* before = a.state.in(b);
-    return before ? before + (past + i) * C + c0 : zeros;
+    return before ? before + conv_slot(a.state.begin(b) + i, a.w.cols()) * a.x.cols() + c0 : zeros;
   }
 
   template <int kTaps>
@@ -65,12 +64,13 @@ struct Item {
     });
   }
 
-  // The inputs before position `end`. The last state of a row may replace the one it was read from: an input moves to
-  // an earlier place, so in rising order none is lost.
+  // The inputs before position `end`. The last state of a row may replace the one it was read from, where an input that
+  // both hold has the same place.
   void keep(int64_t end, float* out) const {
-    const int64_t C = a.x.cols(), past = a.w.cols() - 1, count = end - a.state.begin(b);
-    for (int64_t j = 0; j < past; j++)
-      std::memcpy(out + j * C + c0, input(count - past + j), size_t(n) * sizeof(float));
+    const int64_t C = a.x.cols(), taps = a.w.cols(), begin = a.state.begin(b);
+    const int64_t from = out == a.state.in(b) ? std::max(begin, end - taps) : end - taps;
+    for (int64_t p = from; p < end; p++)
+      std::memcpy(out + conv_slot(p, taps) * C + c0, input(p - begin), size_t(n) * sizeof(float));
   }
 
   void run() const {
@@ -89,11 +89,13 @@ struct Item {
   }
 };
 
-inline void run(const CausalConv& a, Device& d) {
+// Floats of one thread: weights, zeros.
+inline int64_t conv_thread_memory(const CausalConv& a) { return (a.w.cols() + 1) * kItem; }
+inline int64_t conv_memory(const CausalConv& a, ThreadPool& pool) { return pool.size() * conv_thread_memory(a); }
+
+inline void run(const CausalConv& a, ThreadPool& pool, float* memory) {
   const int64_t C = a.x.cols(), taps = a.w.cols(), B = a.state.rows(), blocks = (C + kItem - 1) / kItem;
-  const int64_t floats = (taps + 1) * kItem;  // of one thread: weights, zeros
-  ThreadPool& pool = cpu(d).pool();
-  auto* memory = static_cast<float*>(cpu(d).scratch(size_t(pool.size() * floats) * sizeof(float)));
+  const int64_t floats = conv_thread_memory(a);
   constexpr int64_t kPerThread = 16384;  // outputs that pay for waking a thread
   const int64_t threads =
       std::clamp<int64_t>(a.x.rows() * C / kPerThread, 1, std::min<int64_t>(pool.size(), B * blocks));
@@ -109,4 +111,9 @@ inline void run(const CausalConv& a, Device& d) {
       Item{a, i % B, c0, n, w, zeros}.run();
     }
   });
+}
+
+inline void run(const CausalConv& a, Device& d) {
+  ThreadPool& pool = cpu(d).pool();
+  run(a, pool, static_cast<float*>(cpu(d).scratch(size_t(conv_memory(a, pool)) * sizeof(float))));
 }

@@ -5,17 +5,13 @@
 // Compiled with PARTS (a multiple of 8; of K / ROWS at least) and CHANNELS (1: a decay for each key dimension).
 #include "shim.clh"
 #include "state_cache.clh"
+#include "delta_gates.clh"
 #define COLS 16
 #define ROWS 16
 #define WG (COLS * PARTS)
 #define TILE 8                 // tokens that are loaded together
 #define LANES (WG / TILE)      // work-items that load one token: COLS or more
 #define KEYS (ROWS * PARTS)    // K, padded by zeros
-
-FN float decay_of(float gate, float bias, float rate) {
-  const float x = gate + bias;
-  return exp(rate * (x > 20.0f ? x : log1p(exp(x))));
-}
 
 KERNEL(WG)
 void gated_delta(__global const float* q, long q_stride, int q_head, __global const float* k, long k_stride, int k_head, __global const float* v, long v_stride,

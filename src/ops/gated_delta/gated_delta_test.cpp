@@ -100,7 +100,7 @@ struct Delta : Sequence {
 };
 
 struct Conv : Sequence {
-  static constexpr int64_t kChannels = 300, kTaps = 4, floats = (kTaps - 1) * kChannels;
+  static constexpr int64_t kChannels = 300, kTaps = 4, floats = kTaps * kChannels;
   std::vector<float> x = random(kTokens * kChannels), w = random(kChannels * kTaps);
 
   std::vector<float> run(CpuDevice& d, Part p, int from, int to, bool keep = false, int copies = 1) {
