@@ -81,6 +81,8 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
   app.add_option("--isa", e.isa,
                  "Instruction set of the CPU kernels: auto (the best this machine has), scalar, avx2, avx512 or avx512_bf16")
       ->type_name("NAME")->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16"}))->group(machine);
+  app.add_flag("--disable-graph", e.disable_graph, "Make every launch of every step anew, instead of replaying those of a step of the same shape (GPUs)")->group(machine);
+  app.add_option("--graph-max-batch", e.graph_max_batch, "Replay steps of at most this many requests [default: 256]")->check(CLI::Range(1, 65536))->group(machine);
   app.add_flag("--explain", e.explain, "Log which kernels the first prompt and the first decode step ran; XYLEM_KERNEL=matmul:ref forces one")->group(machine);
   app.add_option("--log-level", o.log_level, "debug, info, warning or error")
       ->type_name("LEVEL")->check(CLI::IsMember({"debug", "info", "warning", "error"}))->group(machine);

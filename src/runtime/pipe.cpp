@@ -7,7 +7,7 @@
 namespace xylem {
 
 StepPipe::StepPipe(Runner& runner, const StepLimits& limits, int depth) : runner_(runner), depth_(depth), seconds_(size_t(depth) + 1, 0.0) {
-  for (int i = 0; i <= depth; i++) slabs_.push_back(std::make_unique<StepSlab>(runner.device(), limits, runner.model().caches()));
+  for (int i = 0; i <= depth; i++) slabs_.push_back(std::make_unique<StepSlab>(runner.device(), limits, runner.model().caches(), i > 0 ? slabs_[0].get() : nullptr));
   if (depth > 1) thread_ = std::thread([this] { worker(); });
 }
 

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "runtime/dry_pass.h"
 
@@ -30,7 +32,7 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
   token_pool_ = shape({limits_.rows, limits_.context + 1}, DType::kI32);
   token_memory_ = Buffer(*device_, token_pool_.bytes());
   token_pool_.data = token_memory_.data();
-  TRY(const DryPass dry, dry_pass(*device_, *model_, limits_, round_x_, /*compile=*/true));
+  TRY(const DryPass dry, dry_pass(*device_, *model_, limits_, round_x_, /*build=*/false));
   TRY_VOID(dry.check());
   arena_memory_ = Buffer(*device_, dry.arena_bytes);
   if (!token_memory_ || !arena_memory_ || !device_->reserve_scratch(dry.scratch_bytes))
@@ -41,16 +43,63 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
 Status Runner::run(StepSlab& s, Plan* plan) {
   bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;
   if (pending && !plan) return run_explained(s, pending, &pending == &explain_prompt_ ? "prompt" : "decode");
+  s.to_device();
   if (plan) stream_.begin_capture(plan);
+  if (plan || tap_) forward(s);
+  else enqueue(s);
+  if (plan) stream_.end_capture();
+  s.to_host();
+  const Status done = device_->sync();
+  if (!done.ok()) graphs_.clear();  // one of them may lack what failed
+  return done;
+}
+
+void Runner::forward(StepSlab& s) {
   Arena arena(arena_memory_.data(), arena_memory_.bytes());
   Ctx c{stream_, s.batch, pools_, arena, limits_.block_tokens, round_x_, false, tap_};
-  s.to_device();
   stream_.run(s.take);
   s.sample.logits = model_->forward(c);
   if (s.sample.logits) stream_.run(s.sample);
-  s.to_host();
-  if (plan) stream_.end_capture();
-  return device_->sync();
+}
+
+Runner::StepShape Runner::shape_of(const StepSlab& s) {
+  return {s.batch.tokens.data, s.batch.tokens.numel(), s.batch.kv_len.numel(), s.batch.logit_rows.numel(), s.sample.adjust_ids.numel(), s.sample.chosen_ids.numel()};
+}
+
+// A shape that is met for the second time gets a graph: prompts' lengths seldom come again, decode steps' do.
+Runner::Graph* Runner::graph_for(const StepSlab& s) {
+  if (s.batch.kv_len.numel() > graph_max_rows_ || device_->fallback()) return nullptr;
+  const auto [it, met] = graphs_.try_emplace(shape_of(s));
+  it->second.used = steps_;
+  if (graphs_.size() > kMaxGraphs) graphs_.erase(std::min_element(graphs_.begin(), graphs_.end(), [](auto& a, auto& b) { return a.second.used < b.second.used; }));
+  return met ? nullptr : &it->second;
+}
+
+void Runner::enqueue(StepSlab& s) {
+  steps_++;
+  const bool decode = s.batch.tokens.numel() == s.batch.kv_len.numel();
+  Graph* const graph = graph_for(s);
+  if (graph && !graph->plan) {
+    Plan plan;
+    stream_.begin_capture(&plan);
+    forward(s);
+    stream_.end_capture();
+    graph->plan = device_->compile(plan);
+    if (!graph->plan) graph_max_rows_ = 0, graphs_.clear();  // this device has none
+    graph_stats_.plans = int(graphs_.size());
+    return;
+  }
+  const double t0 = now_seconds();
+  if (graph) graph->plan->run();
+  else forward(s);
+  const double seconds = now_seconds() - t0;
+  if (graph) {
+    graph_stats_.replayed++, graph_stats_.launches = graph->plan->launches();
+    if (decode) graph_stats_.replayed_decode++, graph_stats_.replayed_seconds += seconds;
+  } else {
+    graph_stats_.eager++;
+    if (decode) graph_stats_.eager_decode++, graph_stats_.eager_seconds += seconds;
+  }
 }
 
 Status Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {

@@ -1,5 +1,6 @@
 // Owns everything on the device, and runs steps: token ids in, token ids out.
 #pragma once
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,6 +23,16 @@ class Runner {
   Status run(StepSlab& s, Plan* plan = nullptr);
   // Runs recorded calls again: with unchanged slabs, the same bits in the same places.
   void replay(const Plan& plan) { stream_.replay(plan); }
+  // From now on, steps of up to max_rows rows whose shape has been met before run as compiled plans (Device::compile), where
+  // the device has such. 0: never.
+  void set_graphs(int max_rows) { graph_max_rows_ = max_rows; }
+  struct GraphStats {
+    uint64_t replayed = 0, eager = 0;             // steps
+    double replayed_seconds = 0, eager_seconds = 0;  // of the host, to enqueue the decode steps among them
+    uint64_t replayed_decode = 0, eager_decode = 0;
+    int plans = 0, launches = 0;                  // of the plan that ran last
+  };
+  const GraphStats& graph_stats() const { return graph_stats_; }  // between steps
 
   Device& device() { return *device_; }
   const Model& model() const { return *model_; }
@@ -34,6 +45,8 @@ class Runner {
   Runner(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
       : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
   Status allocate(const std::vector<int>& pool_blocks);
+  void forward(StepSlab& s);
+  void enqueue(StepSlab& s);
   Status run_explained(StepSlab& s, bool& pending, const char* kind);
 
   std::unique_ptr<Device> device_;
@@ -48,6 +61,24 @@ class Runner {
   Tensor token_pool_;                // [rows, context + 1] i32
   HiddenTap* tap_ = nullptr;
   bool explain_prompt_ = false, explain_decode_ = false;
+
+  // A step's calls and their arguments follow from these numbers: everything else lies in the slab.
+  struct StepShape {
+    const void* slab;                // the device's memory of it
+    int64_t tokens, rows, logit_rows, adjustments, chosen;
+    auto operator<=>(const StepShape&) const = default;
+  };
+  struct Graph {
+    std::unique_ptr<CompiledPlan> plan;  // null: met once
+    uint64_t used = 0;                   // step number
+  };
+  static StepShape shape_of(const StepSlab& s);
+  Graph* graph_for(const StepSlab& s);   // null: this step runs eagerly
+  static constexpr size_t kMaxGraphs = 256;
+  std::map<StepShape, Graph> graphs_;
+  int graph_max_rows_ = 0;
+  uint64_t steps_ = 0;
+  GraphStats graph_stats_;
 };
 
 }  // namespace xylem

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace xylem {
 
-StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout) : device_(device) {
+StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout, const StepSlab* other) : device_(device), block_tokens_(limits.block_tokens) {
   const int64_t T = limits.tokens, B = limits.rows, R = limits.logit_rows, M = limits.max_blocks();
   std::vector<Tensor*> all;
   auto want = [&](Tensor& t, std::initializer_list<int64_t> dims, DType type = DType::kI32) {
@@ -28,34 +29,76 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   }
   size_t bytes = 0;
   for (Tensor* t : all) bytes += (t->bytes() + 63) / 64 * 64;
-  memory_ = Buffer(device, bytes);
-  CHECK(bool(memory_), bytes);
-  if (!device.host_memory()) mirror_.resize(bytes);
-  host_ = mirror_.empty() ? static_cast<std::byte*>(memory_.data()) : mirror_.data();
+  const bool mirrored = !device.host_memory();
+  memory_ = other && mirrored ? other->memory_ : std::make_shared<DeviceSlab>();
+  const bool first = !memory_->memory;
+  if (first) memory_->memory = Buffer(device, bytes);
+  CHECK(memory_->memory && memory_->memory.bytes() == bytes, bytes);
+  if (mirrored) mirror_.resize(bytes);
+  if (mirrored && first) {
+    memory_->sent = mirror_;
+    device.copy_in(memory_->memory.data(), mirror_.data(), bytes);
+  }
+  host_ = mirrored ? mirror_.data() : static_cast<std::byte*>(memory_->memory.data());
   std::byte* p = host_;
   for (Tensor* t : all) t->data = p, p += (t->bytes() + 63) / 64 * 64;
   batch.groups.resize(groups), tail.groups.resize(groups);
 }
 
+// Bytes that the device does not have yet, in runs: a copy costs about as much as some kilobytes of it.
+void StepSlab::send(const Tensor& t, int64_t first, int64_t count) {
+  if (!t.rank || count <= 0) return;
+  constexpr size_t kLine = 64, kGap = 2048;
+  std::vector<std::byte>& sent = memory_->sent;
+  const size_t begin = size_t(on_host(t.data) - host_) + size_t(first) * dtype_bytes(t.dtype), end = begin + size_t(count) * dtype_bytes(t.dtype);
+  size_t from = end, to = end;  // of the run so far
+  const auto flush = [&] {
+    if (from >= to) return;
+    device_.copy_in(static_cast<std::byte*>(memory_->memory.data()) + from, host_ + from, to - from, /*wait=*/false);
+    std::memcpy(sent.data() + from, host_ + from, to - from);
+  };
+  for (size_t at = begin; at < end; at += kLine) {
+    const size_t n = std::min(kLine, end - at);
+    if (std::memcmp(sent.data() + at, host_ + at, n) == 0) continue;
+    if (from < to && at - to > kGap) flush(), from = end;
+    if (from == end) from = at;
+    to = at + n;
+  }
+  flush();
+}
+
+// Of each row's table, the blocks that its tokens lie in.
+void StepSlab::send_tables(const Batch& b, const Tensor& kv_len) {
+  const auto* lengths = reinterpret_cast<const int32_t*>(on_host(kv_len.data));
+  for (const Batch::Group& g : b.groups) {
+    send(g.slots, 0, g.slots.numel()), send(g.state_in, 0, g.state_in.numel());
+    for (int64_t row = 0; g.table.rank && row < g.table.dim[0]; row++)
+      send(g.table, row * g.table.stride[0], std::min<int64_t>(g.table.dim[1], (lengths[row] + block_tokens_ - 1) / block_tokens_));
+  }
+}
+
 void StepSlab::to_device() {
   if (mirror_.empty()) return;
-  auto send = [&](const Tensor& t) {
-    if (t.rank && t.numel()) device_.copy_in(t.data, on_host(t.data), t.bytes(), /*wait=*/false);
+  const auto send_all = [&](const Tensor& t) { send(t, 0, t.rank ? t.numel() : 0); };
+  const auto send_batch = [&](const Batch& b) {
+    for (const Tensor* t : {&b.positions, &b.cu_q, &b.kv_len, &b.logit_rows}) send_all(*t);
+    send_tables(b, b.kv_len);
   };
-  auto send_batch = [&](const Batch& b) {
-    for (const Tensor* t : {&b.positions, &b.cu_q, &b.kv_len, &b.logit_rows}) send(*t);
-    for (const Batch::Group& g : b.groups) send(g.slots), send(g.table), send(g.state_in);
-  };
-  send(take.slots);
+  send_all(take.slots);
   send_batch(batch);
   if (batch.logits_only == &tail) send_batch(tail);
-  for (const Tensor* t : {&sample.rows, &sample.adjust_ids, &sample.adjust_add, &sample.chosen_ids}) send(*t);
+  for (const Tensor* t : {&sample.rows, &sample.adjust_ids, &sample.adjust_add, &sample.chosen_ids}) send_all(*t);
 }
 
 void StepSlab::to_host() {
   if (mirror_.empty()) return;
-  for (const Tensor* t : {&sample.tokens, &sample.logprobs, &sample.top_ids, &sample.top_logprobs, &sample.chosen_logprobs})
-    if (t->numel()) device_.copy_out(on_host(t->data), t->data, t->bytes());
+  const auto fetch = [&](const Tensor& t) {
+    if (t.numel()) device_.copy_out(on_host(t.data), t.data, t.bytes());
+  };
+  fetch(sample.tokens);
+  const std::span rows(result.rows.as<const SampleRow>(), logit_rows.size());
+  if (std::none_of(rows.begin(), rows.end(), [](const SampleRow& r) { return r.want_logprob || r.chosen_end > r.chosen_begin; })) return;
+  for (const Tensor* t : {&sample.logprobs, &sample.top_ids, &sample.top_logprobs, &sample.chosen_logprobs}) fetch(*t);
 }
 
 void BatchBuilder::copy_table(const Request& r, size_t group, int begin, int end, int32_t* out) const {

@@ -1,6 +1,7 @@
 // One step as the device sees it: the plan of the scheduler turned into slabs at fixed addresses.
 #pragma once
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -32,14 +33,21 @@ struct LogitRow {
   bool sample = false;     // else: the log-probability of the prompt token at position + 1
 };
 
+// What a device with memory of its own has of the steps' slabs. All of them share it: their steps run one after another.
+struct DeviceSlab {
+  Buffer memory;
+  std::vector<std::byte> sent;  // what lies there, but for outputs
+};
+
 // Inputs and outputs of one step. Two exist at pipeline depth 2: one is filled while the device works on the other.
 // Everything the device reads lies at addresses that never change. A device with memory of its own has a copy of the slab, which
 // batch, take and sample refer to; to_device() and to_host() bring it up to date.
 class StepSlab {
  public:
-  StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout);
+  // other: of the same device and limits; both then share what the device has.
+  StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout, const StepSlab* other = nullptr);
   StepSlab(const StepSlab&) = delete;
-  void to_device();        // inputs, as far as this step uses them
+  void to_device();        // inputs, as far as this step uses them and the device does not have them
   void to_host();          // outputs; waits for the step
 
   StepPlan plan;
@@ -55,10 +63,13 @@ class StepSlab {
   friend class BatchBuilder;
   // The first part of a full-size tensor, on the device.
   Tensor view(const Tensor& whole, std::initializer_list<int64_t> dims) const { return make_tensor(on_device(whole.data), whole.dtype, dims); }
-  void* on_device(void* host) const { return static_cast<std::byte*>(memory_.data()) + (static_cast<std::byte*>(host) - host_); }
-  std::byte* on_host(void* device) const { return host_ + (static_cast<std::byte*>(device) - static_cast<std::byte*>(memory_.data())); }
+  void* on_device(void* host) const { return static_cast<std::byte*>(memory_->memory.data()) + (static_cast<std::byte*>(host) - host_); }
+  std::byte* on_host(void* device) const { return host_ + (static_cast<std::byte*>(device) - static_cast<std::byte*>(memory_->memory.data())); }
+  void send(const Tensor& t, int64_t first, int64_t count);  // elements, on the device
+  void send_tables(const Batch& b, const Tensor& kv_len);
   Device& device_;
-  Buffer memory_;
+  int block_tokens_;
+  std::shared_ptr<DeviceSlab> memory_;
   std::vector<std::byte> mirror_;  // the host's copy, if the device's memory is not the host's
   std::byte* host_ = nullptr;
   struct Whole {           // full-size tensors, on the host

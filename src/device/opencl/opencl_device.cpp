@@ -135,8 +135,10 @@ cl_kernel OpenClDevice::new_kernel(cl_program p, const char* entry) {
 }
 
 const GpuKernel* OpenClDevice::kernel(const char* file, const char* entry, const std::string& options) {
-  std::string key = entry;
-  key += '|', key += options;
+  static const GpuKernel nothing;
+  if (dry_ && !dry_build_) return &nothing;
+  std::string key = file;
+  key += '|', key += entry, key += '|', key += options;
   auto it = kernels_.find(key);
   if (it == kernels_.end()) {
     GpuKernel k{file, entry, options, program(file, options), nullptr, is_phase_kernel(file, entry)};

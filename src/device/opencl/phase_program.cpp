@@ -144,7 +144,7 @@ Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
   out += fmt::format(R"(
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 KERNEL({}) void phases(const __global uchar* program, int count, volatile __global int* arrived) {{
-  __local float mem[{}] __attribute__((aligned(16)));
+  __local float mem[{}] __attribute__((aligned(32)));
   for (int i = 0; i < count; i++) {{
     const __global int* head = (const __global int*)(program + i * {});
     Wait w;

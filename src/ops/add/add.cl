@@ -1,15 +1,20 @@
 // Add (add.h).
 #include "pieces.clh"
 
-PIECE_KERNEL void add(__global const float* a, int4 as, __global const float* b, int4 bs, __global float* y, int4 ys, int n, int pieces, float scale) {
-  const int row = PIECE_ROW(pieces);
-  a = ROW(a, as, row);
-  b = ROW(b, bs, row);
-  y = ROW(y, ys, row);
+typedef struct {
+  ulong a; int4 as; ulong b; int4 bs; ulong y; int4 ys; int n, pieces; float scale;
+} add_args;
+
+FN void add_body(const add_args* g, int3 at, __local float* mem) {
+  const int row = PIECE_ROW(at, g->pieces), n = g->n;
+  const __global float* a = ROW((const __global float*)g->a, g->as, row);
+  const __global float* b = ROW((const __global float*)g->b, g->bs, row);
+  __global float* y = ROW((__global float*)g->y, g->ys, row);
   float v[EACH];
-  UNROLL for (int u = 0; u < EACH; ++u) v[u] = (PIECE_LOAD(a, pieces, u, n) + PIECE_LOAD(b, pieces, u, n)) * scale;
+  UNROLL for (int u = 0; u < EACH; ++u) v[u] = (PIECE_LOAD(at, a, g->pieces, u, n) + PIECE_LOAD(at, b, g->pieces, u, n)) * g->scale;
   UNROLL for (int u = 0; u < EACH; ++u) {
-    const int i = PIECE_AT(pieces, u);
+    const int i = PIECE_AT(at, g->pieces, u);
     if (i < n) y[i] = v[u];
   }
 }
+PHASE_KERNEL(add, 0)

@@ -51,30 +51,44 @@ FN rows_t word_fma(uint w, const __local rows_t* ab, rows_t acc) {
 #endif
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
-void attention(__global const float* q, int4 qs, __global const uint* pool, long offset_words, long block_words, long head_words, int block_tokens,
-               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const float* sinks, int has_sinks,
-               __global float* y, __global float* part_o, __global float* part_ml, int batch, int at_once, int heads, int group, int heads_at_once, int dim,
-               int padded, float scale, int window, int max_parts, int min_rounds) {
-  __local rows_t query[DIMS];       // [dimension][row]
-  __local rows_t part[WG];          // [slice of the dimensions][key][row]; at the end values of the slices of keys
-  __local float score[ROWS * PITCH] __attribute__((aligned(16))); // [row][key]
-  __local rows_t prob[TILE];        // [key][row]
-  __local rows_t factor[1];         // of what was summed up before this round
-  __local int2 sees[ROWS];
-  __local float total[WG];
+typedef struct {
+  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; int block_tokens; ulong table; long table_stride; ulong cu_q, kv_len, sinks; int has_sinks;
+  ulong y, part_o, part_ml; int batch, at_once, heads, group, heads_at_once, dim, padded; float scale; int window, max_parts, min_rounds, head_groups;
+} attention_args;
+
+// In local memory: queries [dimension][row]; part [slice of the dimensions][key][row], at the end values of the slices of keys;
+// scores [row][key]; probabilities [key][row]; the factor of what was summed up before this round; what each row sees; sums.
+#define LOCALS (ROWS * (DIMS + WG + PITCH + TILE + 1 + 2) + WG)
+
+FN void attention_body(const attention_args* a, int3 at, __local float* mem) {
+  __local rows_t* query = (__local rows_t*)mem;
+  __local rows_t* part = query + DIMS;
+  __local rows_t* prob = part + WG;
+  __local float* score = (__local float*)(prob + TILE);
+  __local float* total = score + ROWS * PITCH;
+  __local int2* sees = (__local int2*)(total + WG);
+  __local rows_t* factor = (__local rows_t*)(sees + ROWS);
+  const __global float* q = (const __global float*)a->q;
+  const __global float* sinks = (const __global float*)a->sinks;
+  const __global int* cu_q = (const __global int*)a->cu_q;
+  const __global int* kv_len = (const __global int*)a->kv_len;
+  __global float* y = (__global float*)a->y;
+  __global float* part_o = (__global float*)a->part_o;
+  __global float* part_ml = (__global float*)a->part_ml;
+  const int4 qs = a->qs;
+  const int group = a->group, heads_at_once = a->heads_at_once, dim = a->dim, padded = a->padded, window = a->window, heads = a->heads;
   const int lid = (int)get_local_id(0), lane = lid % 16;
-  const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = (int)get_group_id(1) % chunks, kv = (int)get_group_id(1) / chunks;
+  const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = at.y % chunks, kv = at.y / chunks;
   Unit u;
   Part p;
-  find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window, &u);
-  find_part(u, (int)get_group_id(2), max_parts, min_rounds, &p);
-  const int words = padded / PAIR, panels = padded / 16, panel_words = 16 / PAIR * block_tokens;
+  find_unit(cu_q, kv_len, a->batch, at.x, a->at_once, window, &u);
+  find_part(u, at.z, a->max_parts, a->min_rounds, &p);
+  const int words = padded / PAIR, panels = padded / 16, panel_words = 16 / PAIR * a->block_tokens;
   Pages pages;
-  pages.pool = pool + offset_words + kv * head_words;
-  pages.table = table + u.row * table_stride;
-  pages.block_words = block_words;
-  pages.block_tokens = block_tokens;
+  pages.pool = (const __global uint*)a->pool + a->offset_words + kv * a->head_words;
+  pages.table = (const __global int*)a->table + u.row * a->table_stride;
+  pages.block_words = a->block_words;
+  pages.block_tokens = a->block_tokens;
 
   const int live = p.begin < p.end;  // else nothing is read but the row's place
   for (int d = lid; live && d < DIMS; d += WG) {
@@ -106,8 +120,8 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
       const int token = r * TILE + (v_slice * V_GROUPS + g) * 16;
       __global const uint* from = v_words(pages, clamp(token, first_group, last_group), words, PAIR) + lane;
       UNROLL for (int i = 0; i < V_PANELS; i++) {
-        __global const uint* at = from + (long)min(v_panel + i * 16, panels - 1) * panel_words;
-        UNROLL for (int j = 0; j < V_LINES; j++) v[(g * V_PANELS + i) * V_LINES + j] = at[j * 16];
+        __global const uint* line = from + (long)min(v_panel + i * 16, panels - 1) * panel_words;
+        UNROLL for (int j = 0; j < V_LINES; j++) v[(g * V_PANELS + i) * V_LINES + j] = line[j * 16];
       }
     }
     {
@@ -123,10 +137,10 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
     }
     wg_barrier();
     for (int i = lid; i < ROWS * TILE; i += WG) {
-      const int row = i % ROWS, at = i / ROWS, token = r * TILE + at;
+      const int row = i % ROWS, n = i / ROWS, token = r * TILE + n;
       float s = 0.0f;
-      UNROLL for (int j = 0; j < K_SLICES; j++) s += ((const __local float*)part)[(j * TILE + at) * ROWS + row];
-      score[row * PITCH + at] = token >= sees[row].x && token < sees[row].y ? s * scale : -INFINITY;
+      UNROLL for (int j = 0; j < K_SLICES; j++) s += ((const __local float*)part)[(j * TILE + n) * ROWS + row];
+      score[row * PITCH + n] = token >= sees[row].x && token < sees[row].y ? s * a->scale : -INFINITY;
     }
     wg_barrier();
     {
@@ -148,12 +162,12 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
     const rows_t f = factor[0];
     UNROLL for (int i = 0; i < V_PANELS; i++) acc[i] *= f;
     UNROLL for (int g = 0; g < V_GROUPS; g++) {
-      const int at = (v_slice * V_GROUPS + g) * 16;
+      const int n = (v_slice * V_GROUPS + g) * 16;
       UNROLL for (int j = 0; j < V_LINES; j++) {
-        const int token = r * TILE + at + j * PAIR;
+        const int token = r * TILE + n + j * PAIR;
         const int seen = token >= first_group && token < u.end;  // beyond the last key lies anything, even NaN
         UNROLL for (int i = 0; i < V_PANELS; i++)
-          acc[i] = word_fma(seen ? v[(g * V_PANELS + i) * V_LINES + j] : 0u, prob + at + j * PAIR, acc[i]);
+          acc[i] = word_fma(seen ? v[(g * V_PANELS + i) * V_LINES + j] : 0u, prob + n + j * PAIR, acc[i]);
       }
     }
   }
@@ -172,7 +186,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   if (V_SLICES > 1) {
     UNROLL for (int j = 1; j < V_SLICES; j++) acc[0] += part[(lid + j * DIMS) % WG];
   }
-  const long unit = (((long)get_group_id(0) * get_num_groups(1) + get_group_id(1)) * max_parts + get_group_id(2)) * ROWS;
+  const long unit = (((long)at.x * a->head_groups + at.y) * a->max_parts + at.z) * ROWS;
   UNROLL for (int n = 0; n < V_PANELS; n++) {
     const int d = (v_panel + n * 16) * 16 + lane;
     float o[ROWS];
@@ -185,7 +199,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
         if (d == 0) part_ml[(unit + i) * 2] = max_[i], part_ml[(unit + i) * 2 + 1] = l[i];
       } else if (real) {
         float scaled = 1.0f, all = l[i];
-        if (has_sinks) {
+        if (a->has_sinks) {
           const float both = fmax(max_[i], sinks[head]);
           scaled = exp(max_[i] - both);
           all = all * scaled + exp(sinks[head] - both);
@@ -195,3 +209,4 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
     }
   }
 }
+PHASE_KERNEL(attention, LOCALS)

@@ -8,7 +8,7 @@
 namespace xylem {
 namespace {
 
-constexpr size_t kMerge = 64;      // MERGE of attention.clh
+constexpr size_t kMerge = 256;     // WG of attention_merge.cl
 constexpr int64_t kMaxParts = 64;
 constexpr int64_t kPartialBytes = int64_t(256) << 20;
 
@@ -61,10 +61,10 @@ void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file
   float* part_ml = part_o ? part_o + all_parts * n.rows * pd : nullptr;
   g.launch(g.kernel(file, "attention", options), {{size_t(n.units), size_t(n.heads), size_t(parts)}, group_size}, a.q, Rows(a.q), c.pool, c.offset / p,
            c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
-           n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds);
+           n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds, int(n.heads));
   if (parts == 1) return;
-  g.launch(g.kernel(file, "attention_merge", options), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
-           a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds);
+  g.launch(g.kernel("attention_merge.cl", "attention_merge", "-DROWS=" + std::to_string(n.rows) + " -DTILE=" + std::to_string(tile)), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
+           a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds, int(n.heads));
 }
 
 int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsigned(a.cache.padded_dim())))); }

@@ -1,17 +1,21 @@
 // GatedAdd (gated_add.h).
 #include "pieces.clh"
 
-PIECE_KERNEL void gated_add(__global const float* a, int4 as, __global const float* b, int4 bs, __global const float* gate, int4 gs, __global float* y, int4 ys, int n,
-                            int pieces) {
-  const int row = PIECE_ROW(pieces);
-  a = ROW(a, as, row);
-  b = ROW(b, bs, row);
-  y = ROW(y, ys, row);
-  const float s = 1.0f / (1.0f + exp(-ROW(gate, gs, row)[0]));
+typedef struct {
+  ulong a; int4 as; ulong b; int4 bs; ulong gate; int4 gs; ulong y; int4 ys; int n, pieces;
+} gated_add_args;
+
+FN void gated_add_body(const gated_add_args* g, int3 at, __local float* mem) {
+  const int row = PIECE_ROW(at, g->pieces), n = g->n;
+  const __global float* a = ROW((const __global float*)g->a, g->as, row);
+  const __global float* b = ROW((const __global float*)g->b, g->bs, row);
+  __global float* y = ROW((__global float*)g->y, g->ys, row);
+  const float s = 1.0f / (1.0f + exp(-ROW((const __global float*)g->gate, g->gs, row)[0]));
   float v[EACH];
-  UNROLL for (int u = 0; u < EACH; ++u) v[u] = fma(PIECE_LOAD(b, pieces, u, n), s, PIECE_LOAD(a, pieces, u, n));
+  UNROLL for (int u = 0; u < EACH; ++u) v[u] = fma(PIECE_LOAD(at, b, g->pieces, u, n), s, PIECE_LOAD(at, a, g->pieces, u, n));
   UNROLL for (int u = 0; u < EACH; ++u) {
-    const int i = PIECE_AT(pieces, u);
+    const int i = PIECE_AT(at, g->pieces, u);
     if (i < n) y[i] = v[u];
   }
 }
+PHASE_KERNEL(gated_add, 0)

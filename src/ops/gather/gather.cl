@@ -14,19 +14,24 @@ FN float number(__global const char* table, int type, long i) {
   return f16_to_float(((__global const ushort*)table)[i]);
 }
 
-PIECE_KERNEL void gather(__global const char* table, int type, int packed, long stride, int rows, __global const int* ids, __global float* y, int4 ys, int n, int pieces,
-                         float scale) {
-  const int row = PIECE_ROW(pieces), id = ids[row], width = type == 0 ? 1 : 2, known = id >= 0 && id < rows;
+typedef struct {
+  ulong table; int type, packed; long stride; int rows; ulong ids; ulong y; int4 ys; int n, pieces; float scale;
+} gather_args;
+
+FN void gather_body(const gather_args* a, int3 at, __local float* mem) {
+  const int row = PIECE_ROW(at, a->pieces), id = ((const __global int*)a->ids)[row], width = a->type == 0 ? 1 : 2, known = id >= 0 && id < a->rows, n = a->n;
+  const __global char* table = (const __global char*)a->table;
   const long r = known ? id : 0;
-  const long base = packed ? r / 16 * 16 * ((n + width - 1) / width * width) + r % 16 * width : r * stride;
-  y = ROW(y, ys, row);
+  const long base = a->packed ? r / 16 * 16 * ((n + width - 1) / width * width) + r % 16 * width : r * a->stride;
+  __global float* y = ROW((__global float*)a->y, a->ys, row);
   float v[EACH];
   UNROLL for (int u = 0; u < EACH; ++u) {
-    const int k = min(PIECE_AT(pieces, u), n - 1);
-    v[u] = number(table, type, base + (packed ? k / width * 16 * width + k % width : k));
+    const int k = min(PIECE_AT(at, a->pieces, u), n - 1);
+    v[u] = number(table, a->type, base + (a->packed ? k / width * 16 * width + k % width : k));
   }
   UNROLL for (int u = 0; u < EACH; ++u) {
-    const int k = PIECE_AT(pieces, u);
-    if (k < n) y[k] = known ? v[u] * scale : 0.0f;
+    const int k = PIECE_AT(at, a->pieces, u);
+    if (k < n) y[k] = known ? v[u] * a->scale : 0.0f;
   }
 }
+PHASE_KERNEL(gather, 0)
