@@ -43,9 +43,9 @@ class Device {
   virtual Status sync() { return {}; }
   // What went wrong in an op call that this device cannot know of by itself: sync() says it.
   virtual void fail(Error) {}
-  // While on, op calls compile their kernels and ask for their working memory, but nothing runs: tensors need no memory. Returns
-  // false where that means nothing. Turning it off gives the most working memory that a call asked for.
-  virtual bool begin_dry() { return false; }
+  // While on, op calls ask for their working memory, and with build for their kernels, but nothing runs: tensors need no memory.
+  // Returns false where that means nothing. Turning it off gives the most working memory that a call asked for.
+  virtual bool begin_dry(bool /*build*/) { return false; }
   virtual size_t end_dry() { return 0; }
   virtual bool reserve_scratch(size_t) { return true; }  // as working memory of op calls; false: there is none
   // The host, for ops that this device has no kernel of (device/fallback.h); null: those are errors.

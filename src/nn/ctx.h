@@ -66,7 +66,7 @@ class HiddenTap {
 
 // What a dry pass learns of the calls it meets.
 struct DryNotes {
-  bool compile = false;                        // has the device compile kernels, see Device::begin_dry
+  bool call = false;                           // the device is dry, and wants to be called: Device::begin_dry
   std::map<std::string, std::string> refused;  // op -> its first call that the device has no kernel for
   std::set<std::string> fallback;              // ops of which some call runs on the host
   template <class A>
@@ -74,7 +74,7 @@ struct DryNotes {
     const Kernel<A>* k = find_kernel(a, d);
     if (!k) refused.try_emplace(A::kName, refusal(a, d));
     else if (k->name == std::string_view(kHostKernel)) fallback.insert(A::kName);
-    else if (compile) k->run(a, d);
+    else if (call) k->run(a, d);
   }
 };
 

@@ -55,10 +55,10 @@ Status DryPass::check() const {
   return unsupported("this model needs operations that the device has no kernels for: " + calls + ". Use --device cpu, or --allow-fallback to run them on the CPU, slowly");
 }
 
-Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& limits, bool round_x, bool compile) {
+Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& limits, bool round_x, bool build) {
   DryPass out;
   DryNotes notes;
-  notes.compile = compile && device.begin_dry();
+  notes.call = device.begin_dry(build);
   Stream stream(device);
   const std::vector<Tensor> pools = dry_pools(model.caches(), limits.block_tokens);
   const auto step = [&](int64_t tokens, int64_t rows, int64_t logits) {
@@ -74,7 +74,7 @@ Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& l
   for (int64_t n = 1; n < limits.rows; n *= 2) step(n, n, n);
   step(limits.rows, limits.rows, limits.rows);
   for (int64_t n = 2; n < limits.tokens; n *= 2) step(n, 1, 1);
-  if (notes.compile) {
+  if (notes.call) {
     out.scratch_bytes = device.end_dry();
     TRY_VOID(device.sync());
   }

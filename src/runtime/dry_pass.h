@@ -23,9 +23,9 @@ struct DryPass {
   Status check() const;
 };
 
-// Asks for every call of the largest step, of decode steps and of prompts of many lengths. With compile, the device also builds
+// Asks for every call of the largest step, of decode steps and of prompts of many lengths. With build, the device also builds
 // their kernels; an error is that one does not build. The model's weights need no memory yet, but their shapes and types, and
 // data that is not null where there is a weight.
-Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& limits, bool round_x, bool compile);
+Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& limits, bool round_x, bool build);
 
 }  // namespace xylem

@@ -95,7 +95,7 @@ class OpenClDevice final : public Device {
   void copy_out(void* to, const void* from, size_t bytes) override;  // any thread; waits for everything before it
   Status sync() override;
   void fail(Error e) override { if (error_.text.empty()) error_ = std::move(e); }
-  bool begin_dry() override { return dry_ = true; }
+  bool begin_dry(bool build) override { return dry_build_ = build, dry_ = true; }
   size_t end_dry() override;
   bool reserve_scratch(size_t bytes) override { return scratch(bytes) != nullptr || bytes == 0; }
   const OpenClInfo& info() const { return info_; }
@@ -173,7 +173,7 @@ class OpenClDevice final : public Device {
   std::unordered_map<std::string, cl_program> programs_;
   std::unordered_map<std::string, GpuKernel> kernels_;
   std::vector<BoundLaunch>* capture_ = nullptr;  // launches go there instead of into the queue
-  bool dry_ = false;                           // launches are left out, and working memory is only measured
+  bool dry_ = false, dry_build_ = false;       // launches are left out, and working memory is only measured; kernels are built
   size_t dry_scratch_bytes_ = 0;
   std::mutex memory_mutex_;
   std::vector<void*> memory_;                  // every allocation
