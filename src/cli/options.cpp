@@ -83,6 +83,7 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
       ->type_name("NAME")->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16"}))->group(machine);
   app.add_flag("--disable-graph", e.disable_graph, "Make every launch of every step anew, instead of replaying those of a step of the same shape (GPUs)")->group(machine);
   app.add_option("--graph-max-batch", e.graph_max_batch, "Replay steps of at most this many requests [default: 256]")->check(CLI::Range(1, 65536))->group(machine);
+  app.add_flag("--allow-fallback", e.allow_fallback, "Run operations that the device has no kernel for on the CPU, through copies: right, but slow. Without it they are an error at start")->group(machine);
   app.add_flag("--explain", e.explain, "Log which kernels the first prompt and the first decode step ran; XYLEM_KERNEL=matmul:ref forces one")->group(machine);
   app.add_option("--log-level", o.log_level, "debug, info, warning or error")
       ->type_name("LEVEL")->check(CLI::IsMember({"debug", "info", "warning", "error"}))->group(machine);

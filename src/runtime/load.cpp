@@ -1,15 +1,16 @@
 #include "runtime/load.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <limits>
 #include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "runtime/choose_device.h"
-#include "runtime/memory_plan.h"
+#include "runtime/memory_fit.h"
 #include "weights/checkpoint.h"
-#include "weights/memory.h"
 
 namespace xylem {
 namespace {
@@ -22,11 +23,15 @@ Result<bool> parse_round_x(const std::string& dtype, const Model& model) {  // t
   return unsupported("--dtype float16 is not supported" + (why.empty() ? "" : " for this model, since " + why) + ": use auto, bfloat16 or float32");
 }
 
-void log_info(const EngineInfo& i, const MemoryPlan& p) {
+void log_info(const EngineInfo& i, const MemoryFit& fit) {
+  const MemoryPlan& p = fit.plan;
   log::info("model {} ({}), {:.1f} M parameters, weights {:.1f} MiB, loaded in {:.2f} s", i.model, i.architecture, double(i.parameters) / 1e6, double(i.weight_bytes) / (1 << 20), i.load_seconds);
   log::info("device {}, {} threads, {} kernels, dtype {}, pipeline depth {}", i.device, i.threads, i.isa, i.dtype, i.pipeline_depth);
   log::info("KV cache {:.1f} MiB: {} tokens in pages of {}; context {}, chunked prefill {}, at most {} running and {} queued, {} {} prefix cache", double(i.kv_bytes) / (1 << 20),
             i.max_total_tokens, p.page_size, i.context_length, p.chunk_tokens, p.max_running, p.max_queued, i.schedule_policy, i.radix_cache ? "with" : "without");
+  if (fit.table.memory_bytes > 0)
+    log::info("{:.1f} MiB of the device's memory are planned for, {:.1f} can be used, it has {:.1f}", double(fit.table.sum()) / (1 << 20), double(fit.table.usable_bytes) / (1 << 20),
+              double(fit.table.memory_bytes) / (1 << 20));
   if (p.state_bytes > 0)
     log::info("a recurrent state takes {:.2f} MiB; each running request has one, prefixes one every {} tokens", double(p.state_bytes) / (1 << 20), p.snapshot_interval);
 }
@@ -49,21 +54,27 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   TRY(ChosenDevice chosen, choose_device(config.device));
   auto host = std::make_unique<CpuDevice>(threads, isa);  // packs weights, whatever computes
   const double t0 = now_seconds();
+  if (chosen.device && config.allow_fallback) chosen.device->set_fallback(std::make_unique<CpuDevice>(threads, isa));
+  Device& computes = chosen.device ? *chosen.device : *host;
   LoadOptions load;
   load.dummy = config.load_format == "dummy";
   load.dummy_type = quantised_type(model_config);
   load.progress = config.progress;
-  load.available_bytes = int64_t(chosen.memory_bytes / 10 * 9);
-  TRY(LoadedWeights weights, load_weights(config.model, *model, *host, load, chosen.device.get()));
-  // The cache takes half of what is available by default; a group's pool must be one piece of the device's memory.
-  const int64_t available = chosen.device ? std::min<int64_t>(load.available_bytes - weights.bytes, int64_t(chosen.max_alloc_bytes)) : available_memory_bytes();
+  load.max_piece_bytes = chosen.max_piece_bytes;
+  load.available_bytes = std::numeric_limits<int64_t>::max();  // fit_memory looks at that
+  const std::vector<Param> params = model->params();
+  // Everything that can be refused is, before weights are read.
+  TRY(WeightLoader loader, WeightLoader::open(config.model, *model, load, chosen.device.get()));
+  TRY(const MemoryFit fit, fit_memory({config, *model, loader.plan(), chosen, computes, prompt_matrix_parameters(params), threads, round_x}));
+  const MemoryPlan& plan = fit.plan;
+  TRY(const DryPass dry, dry_pass(computes, *model, plan.limits(), round_x, /*build=*/true));
+  if (!dry.fallback.empty()) log::warn("the device has no kernels for {} of this model: they run on the CPU, slowly (--allow-fallback)", fmt::join(dry.fallback, ", "));
+  if (plan.pool_bound)
+    log::warn("the KV cache of one kind of layers must be one piece of memory, of at most {:.1f} MiB on this device: it holds {} tokens", double(chosen.max_piece_bytes) / (1 << 20), plan.max_total_tokens);
+  TRY(LoadedWeights weights, loader.load(*host, chosen.device.get()));
 
   LoadedEngine out;
-  const std::vector<Param> params = model->params();
-  TRY(MemoryPlan plan, plan_memory(config, *model, prompt_matrix_parameters(params), threads, available));
   if (config.state_snapshot_interval && plan.snapshot_interval == 0) log::warn("--state-snapshot-interval is ignored: this model keeps no recurrent states");
-  // A request cannot outgrow the pool it would have to itself.
-  plan.context = int(std::min<int64_t>(plan.context, plan.max_total_tokens));
   out.limits = plan.limits();
   EngineInfo& i = out.info;
   i.model = config.model;
@@ -75,14 +86,16 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   i.page_size = plan.page_size, i.chunked_prefill_size = plan.chunk_tokens, i.max_running_requests = plan.max_running, i.max_queued_requests = plan.max_queued;
   i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : 1;
   i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
+  i.fallback_ops.assign(dry.fallback.begin(), dry.fallback.end());
   const std::vector<CacheGroup> groups = model->caches().groups();
   std::unique_ptr<Device> device = chosen.device ? std::move(chosen.device) : std::move(host);
   TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
   out.runner->set_explain(config.explain);
+  out.runner->set_graphs(config.disable_graph ? 0 : config.graph_max_batch);
   out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
                                                           plan.context, *policy, i.radix_cache, plan.snapshot_interval});
   i.load_seconds = now_seconds() - t0;
-  log_info(i, plan);
+  log_info(i, fit);
   return out;
 }
 

@@ -46,6 +46,12 @@ int64_t bytes_for(const std::vector<CacheGroup>& groups, const std::vector<int64
   return n;
 }
 
+int64_t largest_pool(const std::vector<CacheGroup>& groups, const std::vector<int64_t>& blocks, int page_size) {
+  int64_t n = 0;
+  for (size_t g = 0; g < groups.size(); g++) n = std::max(n, blocks[g] * int64_t(groups[g].block_bytes(page_size)));
+  return n;
+}
+
 Result<int> snapshot_interval(const EngineConfig& config, int page_size) {
   const int interval = config.state_snapshot_interval;
   if (interval == 0) return (kDefaultSnapshotInterval + page_size - 1) / page_size * page_size;
@@ -72,7 +78,7 @@ int default_chunk(int64_t prompt_parameters, int threads) {
 
 }  // namespace
 
-Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, int64_t available_bytes) {
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, const CacheRoom& room) {
   MemoryPlan p;
   p.page_size = config.page_size ? config.page_size : 32;
   if (p.page_size != 16 && p.page_size != 32 && p.page_size != 64 && p.page_size != 128)
@@ -95,18 +101,25 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   if (p.state_bytes > 0) {
     TRY(p.snapshot_interval, snapshot_interval(config, p.page_size));
   }
-  const int64_t budget = config.kv_memory_bytes ? config.kv_memory_bytes : std::max<int64_t>(available_bytes / 2, 64 * kMiB);
+  const int64_t budget = config.kv_memory_bytes ? config.kv_memory_bytes : room.bytes > 0 ? room.bytes : 64 * kMiB;
   p.max_running = config.max_running_requests ? config.max_running_requests : default_running(config, p, budget);
   const int64_t wanted = int64_t(p.max_running) * p.context;
   int64_t lo = 0, hi = wanted;  // the largest number of tokens that fits
   while (lo < hi) {
     const int64_t mid = lo + (hi - lo + 1) / 2;
-    if (bytes_for(groups, blocks_for(groups, mid, config, p), p.page_size) <= budget) lo = mid;
+    const std::vector<int64_t> blocks = blocks_for(groups, mid, config, p);
+    const bool too_much = bytes_for(groups, blocks, p.page_size) > budget;
+    const bool too_large = room.max_pool_bytes > 0 && largest_pool(groups, blocks, p.page_size) > room.max_pool_bytes;
+    if (too_large && !too_much) p.pool_bound = true;
+    if (!too_much && !too_large) lo = mid;
     else hi = mid - 1;
   }
   const int64_t least = 2 * p.page_size;
   if (lo < least) {
     const int64_t need = bytes_for(groups, blocks_for(groups, least, config, p), p.page_size);
+    if (p.pool_bound)
+      return no_capacity(fmt::format("the KV cache of one kind of layers must be one piece of memory, of at most {:.1f} MiB on this device, which holds {} tokens: lower --max-running-requests or --page-size",
+                                     double(room.max_pool_bytes) / kMiB, lo));
     return no_capacity(fmt::format("the KV cache gets {:.1f} MiB, which holds {} tokens; at least {:.1f} MiB are needed: raise --kv-memory, or lower --max-running-requests or --page-size",
                                    double(budget) / kMiB, lo, double(need) / kMiB));
   }

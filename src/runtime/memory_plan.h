@@ -15,11 +15,16 @@ struct MemoryPlan {
   std::vector<int> pool_blocks;     // per cache group
   int64_t kv_bytes = 0;
   int64_t max_total_tokens = 0;     // that the group with the longest memory holds
+  bool pool_bound = false;          // it would be more, but for CacheRoom::max_pool_bytes
   StepLimits limits() const { return {chunk_tokens + max_running, max_running, max_running + max_logit_rows, context, page_size}; }
 };
 
-// prompt_parameters: prompt_matrix_parameters() of the model. available_bytes: memory left after loading. Errors say which
-// flag to change and to what.
-Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, int64_t available_bytes);
+// Where the cache goes.
+struct CacheRoom {
+  int64_t bytes = 0;           // that it takes if --kv-memory does not say otherwise; none: a small cache, for the table of what does not fit
+  int64_t max_pool_bytes = 0;  // of one group: it is one piece of memory; 0: no bound
+};
+// prompt_parameters: prompt_matrix_parameters() of the model. Errors say which flag to change and to what.
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, const CacheRoom& room);
 
 }  // namespace xylem

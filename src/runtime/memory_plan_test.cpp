@@ -39,7 +39,7 @@ EngineConfig config(int64_t kv_mib) {
   c.chunked_prefill_size = 512;
   return c;
 }
-Result<MemoryPlan> plan(const EngineConfig& c, const Model& m) { return plan_memory(c, m, 1000000, 2, 1 << 30); }
+Result<MemoryPlan> plan(const EngineConfig& c, const Model& m) { return plan_memory(c, m, 1000000, 2, {1 << 29}); }
 
 TEST(MemoryPlan, StatesLowerTheDefaultNumberOfRequests) {
   const Layout m = with_states();

@@ -78,6 +78,14 @@ class FakeEngine : public Engine {
     s.finished = finished_;
     return s;
   }
+  EngineHealth health() const override {
+    std::lock_guard lock(mu_);
+    return health_;
+  }
+  void set_health(EngineHealth health) {
+    std::lock_guard lock(mu_);
+    health_ = std::move(health);
+  }
   uint64_t submitted() const {
     std::lock_guard lock(mu_);
     return submitted_;
@@ -185,6 +193,7 @@ class FakeEngine : public Engine {
   std::condition_variable cv_;
   std::map<RequestId, Running> running_;
   GenerateRequest last_;
+  EngineHealth health_;
   uint64_t steps_ = 0, aborted_ = 0, finished_ = 0, submitted_ = 0;
   bool quit_ = false, hold_ = false;
   std::thread thread_;

@@ -60,6 +60,7 @@ class Running {
 
   FakeEngine engine;
   std::unique_ptr<Server> server;
+  std::atomic<int> ended{-1};  // 1: run() returned, 0: with an error
 
  private:
   std::thread thread_;
@@ -149,6 +150,31 @@ TEST(Server, StopStringEndsTheEnginesRequest) {
   EXPECT_EQ(body["text"].get<std::string>().size(), 2000u);
   EXPECT_EQ(body["meta_info"]["finish_reason"]["matched"], "STOP");
   EXPECT_TRUE(s.eventually([&] { return s.engine.stats().running == 0; }));
+}
+
+TEST(Server, HealthAfterAFailedStep) {
+  Running s;
+  s.engine.set_health({.ok = false, .text = "A step failed."});
+  const uint64_t before = s.engine.submitted();
+  const Reply r = s.call("GET", "/health");
+  EXPECT_EQ(r.status, 503);
+  EXPECT_EQ(Json::parse(r.body)["message"], "A step failed.");
+  EXPECT_EQ(s.call("GET", "/ping").status, 503);
+  EXPECT_TRUE(s.eventually([&] { return s.engine.submitted() > before; }));  // the next step is tried for
+  EXPECT_EQ(s.call("GET", "/health_generate").status, 200);                  // it succeeds here
+  s.engine.set_health({});
+  EXPECT_EQ(s.call("GET", "/health").status, 200);
+}
+
+TEST(Server, EndsWithAnErrorWhenTheEngineIsLost) {
+  Running s;
+  s.engine.set_health({.ok = false, .lost = true, .text = "The device is lost."});
+  for (const char* path : {"/health", "/health_generate"}) {
+    const Reply r = s.call("GET", path);
+    EXPECT_EQ(r.status, 503);
+    EXPECT_EQ(Json::parse(r.body)["message"], "The device is lost.");
+  }
+  EXPECT_TRUE(s.eventually([&] { return s.ended == 0; }));
 }
 
 TEST(Server, BadRequestsGetTheEnvelope) {

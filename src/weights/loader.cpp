@@ -49,18 +49,18 @@ Status run_tasks(ThreadPool& pool, const std::vector<Task>& tasks, ProgressBar& 
 // Where filled tasks go: straight into memory that the host writes, else through a piece of a thread's own.
 struct Slab {
   Device& device;
-  std::byte* data;
+  const std::vector<Buffer>& pieces;
 
   // fill(base): writes units [task.begin, task.end) behind `base`, where unit 0 of the placement would be.
   template <class F>
   Status put(const Task& task, F&& fill) const {
-    const int64_t offset = task.place->offset;
-    if (device.host_memory()) return fill(data + offset);
+    std::byte* const place = static_cast<std::byte*>(pieces[size_t(task.place->piece)].data()) + task.place->offset;
+    if (device.host_memory()) return fill(place);
     const int64_t unit = unit_bytes(*task.place), bytes = (task.end - task.begin) * unit;
     thread_local std::vector<std::byte> staging;
     staging.resize(size_t(bytes));
     TRY_VOID(fill(staging.data() - task.begin * unit));
-    device.copy_in(data + offset + task.begin * unit, staging.data(), size_t(bytes));
+    device.copy_in(place + task.begin * unit, staging.data(), size_t(bytes));
     return {};
   }
 };
@@ -115,11 +115,12 @@ void drop_equal_ties(WeightPlan& plan) {
   }
 }
 
-// Points the model's tensors at their numbers. Aliases last: what they repeat is set by then.
-void bind_tensors(WeightPlan& plan, std::byte* slab) {
+// Points the model's tensors at their numbers. Aliases last: what they repeat is set by then. piece: where a piece of the slab is.
+template <class F>
+void bind_tensors(WeightPlan& plan, F&& piece) {
   for (Placement& p : plan.placements) {
     if (p.alias) continue;
-    p.tensor.data = p.mapped ? const_cast<std::byte*>(p.sources[0].tensor->data) : slab + p.offset;
+    p.tensor.data = p.mapped ? const_cast<std::byte*>(p.sources[0].tensor->data) : piece(p.piece) + p.offset;
     if (p.param->tensor) *p.param->tensor = p.tensor;
   }
   for (Placement& p : plan.placements)
@@ -131,14 +132,18 @@ std::string size_text(int64_t bytes) {
   return mib < 1024 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024);
 }
 
-Result<Buffer> allocate(Device& device, int64_t bytes, int64_t available) {
+Result<std::vector<Buffer>> allocate(Device& device, const WeightPlan& plan, int64_t available) {
   if (available <= 0) available = available_memory_bytes();
-  if (bytes > available)
-    return no_capacity("The model needs " + size_text(bytes) + " for weights, " + size_text(available) +
+  if (plan.slab_bytes > available)
+    return no_capacity("The model needs " + size_text(plan.slab_bytes) + " for weights, " + size_text(available) +
                        " are available. Use a smaller model or a machine with more memory.");
-  Buffer slab(device, size_t(std::max<int64_t>(bytes, 1)));
-  if (!slab) return no_capacity("The model needs " + size_text(bytes) + " for weights, which the system refuses to give.");
-  return slab;
+  std::vector<Buffer> pieces;
+  for (const int64_t bytes : plan.piece_bytes) {
+    pieces.emplace_back(device, size_t(std::max<int64_t>(bytes, 1)));
+    if (!pieces.back())
+      return no_capacity("The model needs " + size_text(plan.slab_bytes) + " for weights, " + size_text(bytes) + " of them in one piece, which the system refuses to give.");
+  }
+  return pieces;
 }
 
 // Two lines at most: what the model knows and does not use yet, and what nobody asked for.
@@ -175,41 +180,53 @@ void finish(LoadedWeights& w, const WeightPlan& plan, double start) {
 
 }  // namespace
 
-Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options, Device* target) {
-  const double start = now_seconds();
-  const std::vector<Param> params = model.params();
+Result<WeightLoader> WeightLoader::open(const std::string& folder, Model& model, const LoadOptions& options, const Device* target) {
+  WeightLoader l;
+  l.start_ = now_seconds();
+  l.options_ = options, l.labels_ = model.unused();
+  l.params_ = std::make_unique<std::vector<Param>>(model.params());
+  if (options.dummy) {
+    TRY(l.plan_, plan_dummy(*l.params_, options.dummy_type));
+  } else {
+    TRY(TensorFiles files, TensorFiles::open(folder));
+    l.files_ = std::make_unique<TensorFiles>(std::move(files));
+    TRY(l.plan_, plan_weights(*l.params_, model.prefixes(), *l.files_));
+    for (const std::string& note : l.plan_.notes) log::warn("{}", note);
+    drop_equal_ties(l.plan_);
+    if (target && !target->host_memory())  // only the host reads files
+      for (Placement& p : l.plan_.placements) p.mapped = false;
+  }
+  if (options.max_piece_bytes > 0) l.plan_.max_piece_bytes = options.max_piece_bytes;
+  assign_offsets(l.plan_);
+  constexpr uintptr_t kNowhere = 4096;
+  bind_tensors(l.plan_, [](int) { return reinterpret_cast<std::byte*>(kNowhere); });
+  return l;
+}
+
+Result<LoadedWeights> WeightLoader::load(CpuDevice& device, Device* target) {
   Device& to = target ? *target : device;
   LoadedWeights w;
-  if (options.dummy) {
-    TRY(WeightPlan plan, plan_dummy(params, options.dummy_type));
-    TRY(w.slab, allocate(to, plan.slab_bytes, options.available_bytes));
-    const Slab slab{to, static_cast<std::byte*>(w.slab.data())};
-    run_dummy(device.pool(), plan, slab, options);
-    TRY_VOID(to.sync());
-    bind_tensors(plan, slab.data);
-    finish(w, plan, start);
-    log::info("made {:.2f} GB of random weights in {:.1f} s, {:.2f} GB/s", double(w.bytes) / 1e9, w.seconds, double(w.bytes) / 1e9 / w.seconds);
-    return w;
-  }
-  TRY(TensorFiles files, TensorFiles::open(folder));
-  TRY(WeightPlan plan, plan_weights(params, model.prefixes(), files));
-  for (const std::string& note : plan.notes) log::warn("{}", note);
-  drop_equal_ties(plan);
-  if (!to.host_memory()) {  // only the host reads files
-    for (Placement& p : plan.placements) p.mapped = false;
-    assign_offsets(plan);
-  }
-  TRY(w.slab, allocate(to, plan.slab_bytes, options.available_bytes));
-  const Slab slab{to, static_cast<std::byte*>(w.slab.data())};
-  TRY_VOID(run_load(device.pool(), plan, slab, options.progress));
+  TRY(w.slab, allocate(to, plan_, options_.available_bytes));
+  const Slab slab{to, w.slab};
+  if (files_) TRY_VOID(run_load(device.pool(), plan_, slab, options_.progress));
+  else run_dummy(device.pool(), plan_, slab, options_);
   TRY_VOID(to.sync());
-  bind_tensors(plan, slab.data);
-  log_unused(plan, files, model.unused());
-  w.files = std::move(files).release(mapped_files(plan));
-  finish(w, plan, start);
-  log::info("loaded {:.2f} GB of weights ({}) in {:.1f} s, {:.2f} GB/s{}", double(w.bytes) / 1e9, w.dtype_stored, w.seconds,
-            double(w.bytes) / 1e9 / w.seconds, w.mapped_bytes ? fmt::format("; {:.2f} GB stay in the file", double(w.mapped_bytes) / 1e9) : "");
+  bind_tensors(plan_, [&](int piece) { return static_cast<std::byte*>(w.slab[size_t(piece)].data()); });
+  if (files_) {
+    log_unused(plan_, *files_, labels_);
+    w.files = std::move(*files_).release(mapped_files(plan_));
+  }
+  finish(w, plan_, start_);
+  const double gb = double(w.bytes) / 1e9;
+  if (!files_) log::info("made {:.2f} GB of random weights in {:.1f} s, {:.2f} GB/s", gb, w.seconds, gb / w.seconds);
+  else log::info("loaded {:.2f} GB of weights ({}) in {:.1f} s, {:.2f} GB/s{}", gb, w.dtype_stored, w.seconds, gb / w.seconds,
+                 w.mapped_bytes ? fmt::format("; {:.2f} GB stay in the file", double(w.mapped_bytes) / 1e9) : "");
   return w;
+}
+
+Result<LoadedWeights> load_weights(const std::string& folder, Model& model, CpuDevice& device, const LoadOptions& options, Device* target) {
+  TRY(WeightLoader loader, WeightLoader::open(folder, model, options, target));
+  return loader.load(device, target);
 }
 
 }  // namespace xylem

@@ -344,6 +344,7 @@ const Placement* tied_target(const WeightPlan& plan, const Placement& p) {
 
 void assign_offsets(WeightPlan& plan) {
   plan.slab_bytes = plan.mapped_bytes = 0;
+  plan.piece_bytes.assign(1, 0);
   for (Placement& p : plan.placements) {
     if (p.alias) continue;
     const int64_t bytes = int64_t(p.tensor.bytes());
@@ -351,8 +352,11 @@ void assign_offsets(WeightPlan& plan) {
       plan.mapped_bytes += bytes;
       continue;
     }
-    p.offset = plan.slab_bytes;
-    plan.slab_bytes += round_up(bytes, kAlign);
+    const int64_t room = round_up(bytes, kAlign);
+    if (plan.piece_bytes.back() > 0 && plan.piece_bytes.back() + room > plan.max_piece_bytes) plan.piece_bytes.push_back(0);
+    p.piece = int(plan.piece_bytes.size()) - 1, p.offset = plan.piece_bytes.back();
+    plan.piece_bytes.back() += room;
+    plan.slab_bytes += room;
   }
 }
 

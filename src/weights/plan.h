@@ -1,5 +1,6 @@
 // Where every parameter of a model comes from and where it goes, decided before a byte of it is read.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -28,14 +29,17 @@ struct Placement {
   std::vector<SourceRows> sources;  // ascending, without gaps; empty for constants, random weights and aliases
   bool columns = false;             // packed, and rows of the (only) source are inputs: each holds a number for every output
   bool interleaved = false;         // rows of the (only) source alternate between the halves of a matrix; with `columns`, numbers of its rows do
-  int64_t offset = 0;               // bytes from the start of the slab
+  int piece = 0;                    // of the slab
+  int64_t offset = 0;               // bytes from the start of that piece
   bool mapped = false;              // the tensor is the file itself
   bool alias = false;               // the tensor is *param->tied
 };
 
 struct WeightPlan {
   std::vector<Placement> placements;   // one for each parameter, in the model's order
-  int64_t slab_bytes = 0;              // resident
+  int64_t max_piece_bytes = INT64_MAX; // devices do not give all their memory in one piece; a larger tensor gets one of its own
+  std::vector<int64_t> piece_bytes;    // of the slab
+  int64_t slab_bytes = 0;              // resident: their sum
   int64_t mapped_bytes = 0;            // of tables that stay in the file
   int64_t parameters = 0;
   DType stored_type = DType::kBF16;    // of most bytes
@@ -53,7 +57,7 @@ Result<WeightPlan> plan_dummy(const std::vector<Param>& params, DType type);
 void make_alias(WeightPlan& plan, Placement& p);
 // The placement whose tensor `p` is tied to; null if it is not one of the plan.
 const Placement* tied_target(const WeightPlan& plan, const Placement& p);
-// Gives every placement that needs memory its offset; sets slab_bytes and mapped_bytes. Call again after make_alias.
+// Gives every placement that needs memory its place; sets the sums of bytes. Call again after make_alias.
 void assign_offsets(WeightPlan& plan);
 
 // Where a tensor of the files belongs: "model" if a parameter uses it, else the label of the first prefix in `labels`

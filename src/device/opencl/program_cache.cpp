@@ -1,5 +1,6 @@
 #include "device/opencl/program_cache.h"
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -59,14 +60,19 @@ void write_binary(const Entry& e, cl_program p) {
   if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof out, &out, nullptr) != CL_SUCCESS) return;
   std::error_code ec;
   fs::create_directories(e.path.parent_path(), ec);
-  const fs::path part = e.path.string() + "." + std::to_string(getpid());
+  static std::atomic<int> written{0};
+  const fs::path part = fmt::format("{}.{}.{}", e.path.string(), getpid(), written++);
   const uint64_t sum = hash_of(binary, 0xcbf29ce484222325ull);
   {
     std::ofstream f(part, std::ios::binary);
     f << e.key;
     f.write(reinterpret_cast<const char*>(&sum), sizeof sum);
     f << binary;
-    if (!f) return;
+    f.close();
+    if (!f) {  // no such folder, or no room
+      fs::remove(part, ec);
+      return;
+    }
   }
   fs::rename(part, e.path, ec);  // whole or not at all, also when two start at once
   if (ec) fs::remove(part, ec);
