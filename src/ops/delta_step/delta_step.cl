@@ -67,11 +67,12 @@ FN void delta_step_body(const delta_step_args* a, int3 at, __local float* mem) {
   row.pool = (__global float*)a->pool + a->pool_offset;
   row.stride = a->pool_stride;
 
-  __global float* rule = row.pool + a->rule_at + (long)h * K * V + min(c, V - 4);
+  __global float* rule = row.pool + a->rule_at + (long)h * K * V + c;
   float4 s[ROWS];
   UNROLL for (int r = 0; r < ROWS; ++r) {
-    const float4 v = *(const __global float4*)(rule + (long)max(row.from, 0) * row.stride + (long)min(r * PARTS + part, K - 1) * V);
-    s[r] = row.from < 0 ? (float4)(0.0f) : v;
+    const int d = r * PARTS + part;
+    s[r] = (float4)(0.0f);
+    if (row.from >= 0 && d < K && c < V) s[r] = *(const __global float4*)(rule + (long)row.from * row.stride + (long)d * V);
   }
   {
     const __global float *x = (const __global float*)a->qkv + b * a->qkv_stride, *w = (const __global float*)a->conv;

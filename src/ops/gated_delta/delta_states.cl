@@ -15,11 +15,16 @@
 
 // Two rows times a square of two columns: four numbers x of each row, those of rows k and k + 1 below in s, k + 2 and k + 3 in t.
 FN float4 square_mad(float4 x0, float4 x1, float4 s, float4 t, float4 sum) {
-  sum.xy = fma((float2)(x0.x), s.xy, sum.xy), sum.zw = fma((float2)(x1.x), s.xy, sum.zw);
-  sum.xy = fma((float2)(x0.y), s.zw, sum.xy), sum.zw = fma((float2)(x1.y), s.zw, sum.zw);
-  sum.xy = fma((float2)(x0.z), t.xy, sum.xy), sum.zw = fma((float2)(x1.z), t.xy, sum.zw);
-  sum.xy = fma((float2)(x0.w), t.zw, sum.xy), sum.zw = fma((float2)(x1.w), t.zw, sum.zw);
+  sum = fma((float4)(x0.x, x0.x, x1.x, x1.x), s.xyxy, sum);
+  sum = fma((float4)(x0.y, x0.y, x1.y, x1.y), s.zwzw, sum);
+  sum = fma((float4)(x0.z, x0.z, x1.z, x1.z), t.xyxy, sum);
+  sum = fma((float4)(x0.w, x0.w, x1.w, x1.w), t.zwzw, sum);
   return sum;
+}
+// Two columns of a row and of the one that lies `stride` further.
+FN float4 square_at(const __global float* p, long stride) {
+  const float2 a = *(const __global float2*)p, b = *(const __global float2*)(p + stride);
+  return (float4)(a.x, a.y, b.x, b.y);
 }
 
 KERNEL(WG)
@@ -40,10 +45,10 @@ void delta_states(__global const float* q, long q_stride, int q_head, __global c
   y += ((long)first * heads + h) * V + in_c;
 
   float4 s01 = (float4)(0.0f), s23 = s01;  // rows d0 to d0 + 3
-  if (n > 0 && from >= 0 && d0 < K) {
+  if (n > 0 && from >= 0 && d0 < K && c < V) {
     const __global float* old = pool + (long)from * pool_stride + (long)d0 * V + in_c;
-    s01 = (float4)(*(const __global float2*)old, *(const __global float2*)(old + V));
-    s23 = (float4)(*(const __global float2*)(old + 2 * V), *(const __global float2*)(old + 3 * V));
+    s01 = square_at(old, V);
+    s23 = square_at(old + 2 * V, V);
   }
   for (int start = 0, stop; start < n; start = stop) {
     const int piece = start / CHUNK * CHUNK;
@@ -57,10 +62,11 @@ void delta_states(__global const float* q, long q_stride, int q_head, __global c
     // This work-item's tokens; one that the part does not hold is computed as the other, and dropped.
     const int i0 = piece + 2 * team, i1 = i0 + 1, has0 = i0 >= start && i0 < stop, has1 = i1 >= start && i1 < stop, any = has0 || has1;
     const int r0 = has0 ? i0 : any ? i1 : start, r1 = has1 ? i1 : any ? i0 : start;
+    const int4 has = (int4)(-has0, -has0, -has1, -has1);
     state[2 * team * PAIRS + pair] = s01;
     state[(2 * team + 1) * PAIRS + pair] = s23;
     const float4 f0 = factors[at + r0], f1 = factors[at + r1];
-    const float4 values = (float4)(*(const __global float2*)(v + r0 * v_stride), *(const __global float2*)(v + r1 * v_stride));
+    const float4 values = square_at(v + r0 * v_stride, (r1 - r0) * v_stride);
     wg_barrier();
     float4 key_sees = (float4)(0.0f), query_sees = key_sees;
     if (any) {
@@ -84,18 +90,18 @@ void delta_states(__global const float* q, long q_stride, int q_head, __global c
         query_sees = square_mad(b0, b1, s, t, query_sees);
       }
     }
-    const float4 left = values - (float4)(f0.xx, f1.xx) * key_sees;
-    rest[team * PAIRS + pair] = (float4)(has0 ? left.xy : (float2)(0.0f), has1 ? left.zw : (float2)(0.0f));
+    const float4 left = values - (float4)(f0.x, f0.x, f1.x, f1.x) * key_sees;
+    rest[team * PAIRS + pair] = select((float4)(0.0f), left, has);
     wg_barrier();
     const int j0 = (start - piece) / 4, j1 = any ? team / 2 + 1 : 0;  // fours of tokens that count
     float4 x = (float4)(0.0f);
     for (int j = j0; j < j1; ++j)
       x = square_mad(solve[(at + r0) * (CHUNK / 4) + j], solve[(at + r1) * (CHUNK / 4) + j], rest[2 * j * PAIRS + pair], rest[(2 * j + 1) * PAIRS + pair], x);
-    x = (float4)(has0 ? x.xy : (float2)(0.0f), has1 ? x.zw : (float2)(0.0f));
+    x = select((float4)(0.0f), x, has);
     delta[team * PAIRS + pair] = x;
-    added[team * PAIRS + pair] = x * (float4)(f0.zz, f1.zz);
+    added[team * PAIRS + pair] = x * (float4)(f0.z, f0.z, f1.z, f1.z);
     wg_barrier();
-    float4 out = (float4)(f0.yy, f1.yy) * query_sees;
+    float4 out = (float4)(f0.y, f0.y, f1.y, f1.y) * query_sees;
     for (int j = j0; j < j1; ++j)
       out = square_mad(seen[(at + r0) * (CHUNK / 4) + j], seen[(at + r1) * (CHUNK / 4) + j], delta[2 * j * PAIRS + pair], delta[(2 * j + 1) * PAIRS + pair], out);
     if (has0 && c < V) *(__global float2*)(y + (long)i0 * heads * V) = out.xy;

@@ -60,7 +60,8 @@ void run_chunks(const GatedDelta& a, Device& d) {
   const int64_t lines = Hv * T, each = a.per_channel() ? lines * K : 0;
   auto* solve = static_cast<float*>(g.scratch(size_t(lines * (2 * kChunk + 4) + 2 * each) * sizeof(float)));
   if (!solve) return;
-  float *seen = solve + lines * kChunk, *factors = seen + lines * kChunk, *prefix = factors + lines * 4, *suffix = prefix + each;
+  float *seen = solve + lines * kChunk, *factors = seen + lines * kChunk;
+  float *prefix = each ? factors + lines * 4 : nullptr, *suffix = each ? prefix + each : nullptr;
   const std::string options = fmt::format("-DCHANNELS={}", int(a.per_channel()));
   g.launch(g.kernel("delta_products.cl", "delta_products", options), {{size_t(T / kChunk + B), size_t(Hv), 1}, size_t(kProductGroup)}, a.q, a.q.stride[0], int(a.q.stride[1]),
            a.k, a.k.stride[0], int(a.k.stride[1]), a.a, a.a.stride[0], a.b, a.b.stride[0], a.a_log, a.dt_bias, s.block_tokens, s.table, int(s.table.stride[0]), s.cu_q,
