@@ -82,7 +82,7 @@ void run_vector(const Attention& a, Device& d) {
   launch(a, gpu(d), n, "attention.cl", "-DF32=" + std::to_string(f32) + " -DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims), kGroup, tile);
 }
 bool fits(const Attention& a, const Device&) { return a.cache.padded_dim() <= 1024; }
-const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, run_vector);
+const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, run_vector, "heads of at most 1024 numbers");
 
 // attention_matrix.cl
 void run_matrix(const Attention& a, Device& d) {
@@ -107,7 +107,22 @@ bool has_matrix(const Attention& a, const Device& d) {
   const OpenClInfo& i = static_cast<const OpenClDevice&>(d).info();
   return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 1024 && i.lanes != LaneMode::kNvidia && (i.matrix || i.lanes != LaneMode::kIntel);
 }
-const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, run_matrix);
+const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, run_matrix, "caches of bfloat16 and heads of at most 1024 numbers, where there are matrix instructions");
+
+// attention_mma.cl
+void run_mma(const Attention& a, Device& d) {
+  check(a);
+  if (a.q.dim[0] == 0) return;
+  constexpr int64_t kFullDevice = 256;  // groups
+  const int dims = dims_bucket(a), warps_rows = dims <= 128 ? 4 : 512 / dims, warps_dims = dims <= 128 ? 1 : dims / 128;
+  const Grid n(a, 32 * warps_rows, 32 * warps_rows, kFullDevice);
+  const std::string options = "-DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims) + " -DWR=" + std::to_string(warps_rows) + " -DWD=" + std::to_string(warps_dims);
+  launch(a, gpu(d), n, "attention_mma.cl", options, size_t(32 * warps_rows * warps_dims), 32 * warps_dims);
+}
+bool has_mma(const Attention& a, const Device& d) {
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] > a.kv_len.numel() && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+}
+const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, run_mma);
 
 }  // namespace
 }  // namespace xylem

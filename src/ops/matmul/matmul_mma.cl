@@ -198,19 +198,14 @@ void matmul_mma(__global const float* x, int4 xs, int x_div, __global const ucha
       if (row >= task.z) continue;
       __global float* to = ROW(y, ys, task_row(route, task, row, order)) + part * part_stride;
       EACH for (int h = 0; h < TN; h++) {
-        const int o = (panel0 + (wn * TN + h) * 2) * 16 + CHUNK_OUTPUT(t), left = n - o;
+        const int o = (panel0 + (wn * TN + h) * 2) * 16 + 8 * t, left = n - o;
         float v[8];
         EACH for (int j = 0; j < 4; j++) {
           v[j] = r ? acc[m][h * 4 + j].z : acc[m][h * 4 + j].x;
           v[4 + j] = r ? acc[m][h * 4 + j].w : acc[m][h * 4 + j].y;
         }
         if (has_bias) EACH for (int j = 0; j < 8; j++) v[j] += j < left ? bias[(long)task.x * n + o + j] : 0.0f;
-        if (y_aligned && left >= 8) {
-          *(__global float4*)(to + o) = vload4(0, v);
-          *(__global float4*)(to + o + 4) = vload4(1, v);
-        } else {
-          EACH for (int j = 0; j < 8; j++) if (j < left) to[o + j] = v[j];
-        }
+        store_8(v, o, n, y_aligned, to);
       }
     }
 }
