@@ -12,8 +12,8 @@ packages=(
   # test programs are part of the build; Python asks the first question of ./start
   libgtest-dev python3 curl
 )
-# PoCL runs OpenCL kernels on the CPU
-[[ ${1:-} != --tests ]] || packages+=(python3-venv pocl-opencl-icd)
+# PoCL runs OpenCL kernels on the CPU, oclgrind simulates them and watches their memory
+[[ ${1:-} != --tests ]] || packages+=(python3-venv pocl-opencl-icd oclgrind)
 
 missing=()
 for p in "${packages[@]}"; do

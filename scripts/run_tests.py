@@ -2,6 +2,7 @@
 
 --unit FOLDER         every *_test program of a build folder
 --checks              scripts/check_*.py
+--kernels FOLDER      tools/check_kernels_*.py with the programs of that folder, in a form of a few minutes
 --e2e FOLDER          tests/e2e against the xylem of that folder
 --e2e-threads FOLDER  the part of tests/e2e that is for a ThreadSanitizer build
 """
@@ -16,7 +17,13 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-UNIT_SECONDS, E2E_SECONDS = 900, 1500
+UNIT_SECONDS, E2E_SECONDS, KERNELS_SECONDS = 900, 1500, 1200
+# Two of the six devices, one case of each kernel at 16 lanes; by themselves these programs check all. Rows and runs that were
+# clean before are not repeated while the sources stay the same.
+KERNEL_CHECKS = [["check_kernels_intel.py", "--quiet", "--devices", "bmg-g21,dg2-g10"],
+                 ["check_kernels_oclgrind.py", "--cases", "1", "--modes", "first"],
+                 ["check_kernels_mutants.py"]]
+SKIPPED = 77  # their exit status when they cannot run here
 
 
 class Outcome:
@@ -68,6 +75,19 @@ def check(script):
     begin = time.monotonic()
     status, output = run([sys.executable, str(script)], 60)
     return Outcome(f"scripts/{script.name}", int(status == 0), int(status != 0), (), output if status else "", time.monotonic() - begin)
+
+
+def kernels(command, folder):
+    begin = time.monotonic()
+    name = f"tools/{command[0]}"
+    status, output = run([sys.executable, f"tools/{command[0]}", *command[1:], "--build", folder], KERNELS_SECONDS)
+    seconds = time.monotonic() - begin
+    if status == SKIPPED:
+        return Outcome(name, skipped=[(output.strip().splitlines() or [name])[-1]], seconds=seconds)
+    notices = "\n".join(line for line in output.splitlines() if line.startswith("NOTICE"))
+    if status is None:
+        output += f"\n{name}: took too long"
+    return Outcome(name, int(status == 0), int(status != 0), (), output if status else notices, seconds)
 
 
 def python_with_client():
@@ -123,6 +143,9 @@ def main():
                 outcomes += [show(o) for o in pool.map(unit, test_programs(arguments.pop(0)))]
         elif what == "--checks":
             outcomes += [show(check(s)) for s in sorted((ROOT / "scripts").glob("check_*.py"))]
+        elif what == "--kernels":
+            folder = arguments.pop(0)
+            outcomes += [show(kernels(c, folder)) for c in KERNEL_CHECKS]
         elif what == "--e2e":
             outcomes.append(show(e2e(arguments.pop(0), [], "tests/e2e")))
         elif what == "--e2e-threads":

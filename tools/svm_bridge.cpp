@@ -57,6 +57,7 @@ uintptr_t address_of(cl_context context, cl_mem memory) {
   static const char* const kText = "__kernel void where(__global char* p, __global ulong* out) { *out = (ulong)p; }";
   static cl_command_queue queue = nullptr;
   static cl_kernel kernel = nullptr;
+  static cl_mem out = nullptr;
   static cl_context made_for = nullptr;
   cl_int e;
   if (made_for != context) {
@@ -65,16 +66,15 @@ uintptr_t address_of(cl_context context, cl_mem memory) {
     cl_program p = clCreateProgramWithSource(context, 1, const_cast<const char**>(&kText), nullptr, &e);
     clBuildProgram(p, 1, &d, "", nullptr, nullptr);
     kernel = clCreateKernel(p, "where", &e);
+    out = clCreateBuffer(context, CL_MEM_READ_WRITE, sizeof(cl_ulong), nullptr, &e);
     made_for = context;
   }
-  cl_mem out = clCreateBuffer(context, CL_MEM_READ_WRITE, sizeof(cl_ulong), nullptr, &e);
   REAL(clSetKernelArg)(kernel, 0, sizeof memory, &memory);
   REAL(clSetKernelArg)(kernel, 1, sizeof out, &out);
   const size_t one = 1;
   clEnqueueNDRangeKernel(queue, kernel, 1, nullptr, &one, &one, 0, nullptr, nullptr);
   cl_ulong address = 0;
   clEnqueueReadBuffer(queue, out, CL_TRUE, 0, sizeof address, &address, 0, nullptr, nullptr);
-  clReleaseMemObject(out);
   return uintptr_t(address);
 }
 
@@ -113,7 +113,7 @@ void* clSVMAlloc(cl_context c, cl_svm_mem_flags flags, size_t bytes, cl_uint ali
 void clSVMFree(cl_context c, void* p) {
   const auto it = blocks().find(reinterpret_cast<uintptr_t>(p));
   if (it == blocks().end()) return REAL(clSVMFree)(c, p);
-  clReleaseMemObject(it->second.memory);
+  // The buffer stays: oclgrind gives its number to a later one, whose bytes it then takes for set, or not, as these were.
   blocks().erase(it);
 }
 
