@@ -71,7 +71,7 @@ void latent_attend(__global float* qz, __global const element* pool, long pool_s
   float8 sum[2 * PAIRS];
   UNROLL for (int i = 0; i < 2 * PAIRS; ++i) sum[i] = (float8)(0.0f);
   float largest = -INFINITY, total = 0.0f;  // of `head`; the weights of this work-item's tokens
-  wg_barrier();
+  barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);  // with one split, sums take the place of the queries at the end
   for (int start = begin, turn = 0; start < end; start += TILE, turn ^= 1) {
     if (lid < TILE / PAGE) {
       const int first = min(start + lid * PAGE, (end - 1) / PAGE * PAGE);

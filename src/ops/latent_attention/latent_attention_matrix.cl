@@ -47,7 +47,7 @@ void latent_attend(__global float* qz, __global const ushort* pool, long pool_st
   UNROLL for (int m = 0; m < HEAD_TILES; ++m)
     UNROLL for (int i = 0; i < 2 * COLUMN_PAIRS; ++i) sum[m][i] = (float8)(0.0f);
   float largest = -INFINITY, total = 0.0f;  // of `head`; the weights of this work-item's tokens
-  wg_barrier();
+  barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);  // with one split, sums take the place of the queries at the end
   for (int start = begin; start < end; start += TILE) {
     {
       const int i = min(start + column, end - 1);
