@@ -4,7 +4,7 @@
 // which is read once, while the convolution is computed, and written once.
 //   y = S^T q = (decayed S)^T q + (k . q) delta, so that key and query look at the state together.
 // Keys and queries stay as they are in local memory; what makes them unit vectors is applied to sums.
-// Compiled with COLS (16: more work-groups; 64: less work), ROWS (of a work-item), TAPS and CHANNELS (1: a decay for each key
+// Compiled with COLS (16: more work-groups; 32 or 64: less work), ROWS (of a work-item), TAPS and CHANNELS (1: a decay for each key
 // dimension).
 #include "phase.clh"
 #include "state_cache.clh"

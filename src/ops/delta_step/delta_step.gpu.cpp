@@ -6,7 +6,7 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kGroup = 256, kMaxRows = 16, kMaxTaps = 4;  // of delta_step.cl; more rows or taps do not fit in registers
+constexpr int64_t kGroup = 256, kMaxRows = 8, kMaxTaps = 4;  // of delta_step.cl; more rows or taps do not fit in registers
 
 int64_t rows_of(int64_t K, int64_t cols) { return (K + kGroup * 4 / cols - 1) / (kGroup * 4 / cols); }  // of a work-item
 
@@ -14,7 +14,7 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 bool supports(const DeltaStep& a, const Device&) {
   const StateCache& s = a.state;
-  return a.y.dim[2] % 4 == 0 && rows_of(a.key_dim(), 64) <= kMaxRows && a.conv.cols() <= kMaxTaps && aligned(s.pool.data) && aligned(a.y.data) && s.pool.stride[0] % 4 == 0 &&
+  return a.y.dim[2] % 4 == 0 && rows_of(a.key_dim(), 32) <= kMaxRows && a.conv.cols() <= kMaxTaps && aligned(s.pool.data) && aligned(a.y.data) && s.pool.stride[0] % 4 == 0 &&
          (s.offset + a.rule_at) % 4 == 0;
 }
 
@@ -27,17 +27,18 @@ void run(const DeltaStep& a, Device& d) {
   CHECK(s.state_in.numel() == B && s.table.dim[0] == B && s.pool.dtype == DType::kF32, B);
   OpenClDevice& g = gpu(d);
   const bool many = B * Hv * ((V + 63) / 64) >= 2 * g.info().compute_units;
-  const int64_t cols = many ? 64 : 16;
+  const int64_t cols = !many ? 16 : rows_of(K, 64) <= kMaxRows ? 64 : 32;
   const std::string options = fmt::format("-DCOLS={} -DROWS={} -DTAPS={} -DCHANNELS={}", cols, rows_of(K, cols), a.conv.cols(), int(a.per_channel()));
   g.launch(g.kernel("delta_step.cl", "delta_step", options), {{size_t((V + cols - 1) / cols), size_t(Hv), size_t(B)}, size_t(kGroup)}, a.qkv, a.qkv.stride[0], a.conv,
            int(a.conv.stride[0]), a.a, a.a.stride[0], a.b, a.b.stride[0], a.a_log, a.dt_bias, s.pool, s.pool.stride[0], s.offset, a.rule_at, s.block_tokens, s.state_in,
            s.table, int(s.table.stride[0]), s.kv_len, a.y, int(Hv), int(Hk), int(K), int(V));
 }
-const Kernel<DeltaStep> k(Dev::kOpenCl, "columns", 10, supports, run);
+const Kernel<DeltaStep> k(Dev::kOpenCl, "columns", 10, supports, run, "values in fours, at most 4 taps and key dimensions of at most 256");
 
 // The kernels of the two ops, for the shapes that the one above does not take.
 void run_two(const DeltaStep& a, Device& d) {
   const Tensor x = make_tensor(gpu(d).scratch(size_t(a.qkv.numel()) * sizeof(float)), DType::kF32, {a.qkv.rows(), a.qkv.cols()});
+  if (!x) return;
   const CausalConv conv = a.convolution(x);
   const GatedDelta rule = a.rule(x);
   select_kernel(conv, d).run(conv, d);

@@ -26,7 +26,7 @@ CaseList<DeltaStep> cases() {
   CaseList<DeltaStep> list;
   struct S { int64_t hk, hv, k, v, taps; };
   for (bool channels : {false, true})
-    for (S n : {S{2, 4, 32, 32, 4}, S{1, 2, 128, 128, 4}, S{1, 3, 20, 28, 3}, S{1, 1, 128, 64, 4}, S{1, 1, 30, 33, 1}})
+    for (S n : {S{2, 4, 32, 32, 4}, S{1, 2, 128, 128, 4}, S{1, 3, 20, 28, 3}, S{1, 1, 128, 64, 4}, S{1, 1, 160, 32, 2}, S{1, 1, 30, 33, 1}})
       for (const StateShape& s : steps) {
         const int64_t B = int64_t(s.len.size()), C = 2 * n.hk * n.k + n.hv * n.v, gates = channels ? n.hv * n.k : n.hv, past = round_up(n.taps * C, 16);
         Tensor qkv = shape({B, C}), a = shape({B, gates}), b = shape({B, n.hv});

@@ -70,7 +70,7 @@ void run_chunks(const GatedDelta& a, Device& d) {
            int(a.q.stride[1]), a.k, a.k.stride[0], int(a.k.stride[1]), a.v, a.v.stride[0], int(a.v.stride[1]), s.pool, s.pool.stride[0], s.offset, s.block_tokens,
            s.state_in, s.table, int(s.table.stride[0]), s.cu_q, s.kv_len, a.y, int(T), int(Hv), int(Hk), int(K), int(V), solve, seen, factors, prefix, suffix);
 }
-const Kernel<GatedDelta> chunks(Dev::kOpenCl, "chunks", 20, chunks_support, run_chunks);
+const Kernel<GatedDelta> chunks(Dev::kOpenCl, "chunks", 20, chunks_support, run_chunks, "long rows, with keys and values in fours and key dimensions of at most 128");
 
 }  // namespace
 }  // namespace xylem
