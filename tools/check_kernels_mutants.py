@@ -33,7 +33,7 @@ MUTANTS = [
     ("the largest score has no first value", "emulation", r"[Uu]ninitialized", "attention/matrix bfloat16 dim 8",
      "attention_matrix.cl", "m[i] = -INFINITY, l[i] = 0.0f;", "l[i] = 0.0f;"),
     ("elements of a fragment change places", "parity", r"WRONG matmul/mad", "matmul/mad bfloat16 bf16-x 3x33x65",
-     "shim.clh", "#define AF_IDX(row, col) ((col) * 8 + (row))", "#define AF_IDX(row, col) ((col) * 8 + ((row) ^ 1))"),
+     "shim.clh", "#define AF_IDX(row, col) ((col) * 8 + (row))", "#define AF_IDX(row, col) (((col) ^ 1) * 8 + (row))"),
     ("columns beyond the last are stored", "race-only", r"Invalid write[^$]*Kernel: matmul_mad|data race[^$]*Kernel: matmul_mad", "matmul/mad bfloat16 bf16-x 3x33x65",
      "matmul_mad.cl", "if (r < task.z && o < n) y[y_at[r] + o] = v;", "if (r < task.z) y[y_at[r] + o] = v;"),
     ("a barrier of the scan over experts is gone", "race-only", r"data race[^$]*Kernel: moe_sort", "moe_experts/grouped mxfp4 bf16-x 40 tokens, 4 experts",
@@ -85,8 +85,9 @@ class Checks:
                 f.flush()
                 status, output = kernel_checks.run([self.kernel_run, "--cases", f.name, *more], 600, {"XDG_CACHE_HOME": cache})
                 clean = status == 0
-        if "RAN " not in output:
-            return "no such case ran:\n" + output
+                output += "" if clean else f"\nended with status {status}"
+        if clean and "RAN " not in output:
+            return "no such case ran"
         return "" if clean else output
 
     def compile(self, place, text_from, text_to):

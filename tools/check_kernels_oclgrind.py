@@ -23,8 +23,8 @@ from kernel_checks import ROOT
 
 FINDING = re.compile(r"data race|Invalid (read|write)|divergence|[Uu]ninitialized|OCLGRIND FATAL|breaks a restriction|does not compile|^WRONG |No such file", re.M)
 MOST_BYTES = 150_000     # of a case's tensors, unless a kernel has none so small
-# oclgrind 21.10 ends with a failed assertion of its own in these with --uninitialized.
-NO_UNINITIALIZED = set()
+# oclgrind 21.10 crashes in these with --uninitialized; all else is checked.
+NO_UNINITIALIZED = {"gated_delta/chunks", "latent_attention/absorbed_matrix"}
 MODES = [(0, 16), (3, 16), (0, 8), (3, 8)]  # (X_HW, SG)
 
 

@@ -151,7 +151,7 @@ Result<std::unique_ptr<OpenClDevice>> open_device(int sub_group, LaneMode lanes)
   std::vector<OpenClInfo> devices = opencl_devices();
   CHECK(devices.size() == 1 && devices[0].lanes == LaneMode::kIntel && devices[0].matrix && devices[0].sub_group == sub_group, devices.size());
   devices[0].lanes = lanes;
-  return OpenClDevice::open(devices[0]);
+  return OpenClDevice::open(devices[0], /*test=*/false);
 }
 
 Status list_cases() {

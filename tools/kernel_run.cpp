@@ -75,7 +75,7 @@ int run(const Arguments& a) {
   for (OpenClInfo info : opencl_devices()) {
     if (!info.problem.empty()) continue;
     info.lanes = LaneMode(a.lanes), info.sub_group = a.sub_group;
-    auto device = OpenClDevice::open(info);
+    auto device = OpenClDevice::open(info, /*test=*/false);
     CHECK(device.ok(), device.error().text);
     bool well = true;
     for (const KernelInfo& k : kernel_list()) {
