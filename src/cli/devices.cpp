@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/kernels.h"
+#include "cli/setup.h"
 #include "device/cpu/cpu_device.h"
 #include "device/opencl/opencl_device.h"
 
@@ -33,17 +34,34 @@ int usable_cpus() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : int(std::thread::hardware_concurrency());
 }
 
+// The extensions that change what the backend does.
+std::string extensions_of(const OpenClInfo& d) {
+  std::string out;
+  for (const char* name : {"cl_intel_subgroups", "cl_intel_required_subgroup_size", "cl_intel_subgroup_matrix_multiply_accumulate", "cl_intel_subgroup_2d_block_io",
+                           "cl_intel_bfloat16_conversions", "cl_intel_unified_shared_memory", "cl_khr_command_buffer", "cl_nv_compiler_options", "cl_nv_device_attribute_query"})
+    if (d.extensions.find(std::string(" ") + name + " ") != std::string::npos) out += (out.empty() ? "" : ", ") + std::string(name);
+  return out.empty() ? "none that change anything here" : out;
+}
+
+// Of an open device: what it promises has been tested by then.
+void print_use(const OpenClInfo& d) {
+  const char* lanes = d.lanes == LaneMode::kIntel ? "Intel's sub-groups" : d.lanes == LaneMode::kNvidia ? "warp shuffles" : "emulated lanes";
+  const char* matrix = d.matrix ? "DPAS" : d.lanes == LaneMode::kNvidia ? "mma.sync" : "no matrix instructions";
+  fmt::print("  kernels use   {} of {}, {}, {}\n", lanes, d.sub_group, matrix, d.usm ? "unified shared memory" : "shared virtual memory");
+  fmt::print("  steps replay  launches with their arguments bound{}\n", d.phase_groups > 0 ? fmt::format(", neighbours joined into persistent ones of {} work-groups", d.phase_groups) : "");
+  if (!d.doubt.empty()) fmt::print("  doubtful      {}\n", d.doubt);
+}
+
 void print_opencl(const OpenClInfo& d) {
   fmt::print("opencl:{}: {} ({})\n", d.index, d.name, d.vendor);
+  fmt::print("  kind          {}{}, {} compute units\n", !d.gpu ? "processor" : d.integrated ? "integrated GPU" : "discrete GPU", d.intel ? ", what --device xpu looks for" : "", d.compute_units);
   fmt::print("  driver        {}, {}\n", d.driver, d.version);
   fmt::print("  memory        {}, at most {} in one piece; {} local\n", format_bytes(double(d.memory_bytes)), format_bytes(double(d.max_alloc_bytes)),
              format_bytes(double(d.local_bytes)));
-  if (!d.problem.empty()) {
-    fmt::print("  not usable    {}\n", d.problem);
-    return;
-  }
-  const char* lanes = d.lanes == LaneMode::kIntel ? "Intel's sub-groups" : d.lanes == LaneMode::kNvidia ? "warp shuffles" : "emulated lanes";
-  fmt::print("  kernels use   {} of {}, {}, {}\n", lanes, d.sub_group, d.matrix ? "DPAS" : "no matrix instructions", d.usm ? "unified shared memory" : "shared virtual memory");
+  fmt::print("  extensions    {}\n", extensions_of(d));
+  const auto device = OpenClDevice::open(d);
+  if (device.ok()) print_use((*device)->info());
+  else fmt::print("  not usable    {}\n", d.problem.empty() ? device.error().text : d.problem);
 }
 
 double kib_of(const std::string& key) { return std::atof(proc_value("/proc/meminfo", key).c_str()) * 1024; }
@@ -53,7 +71,7 @@ double kib_of(const std::string& key) { return std::atof(proc_value("/proc/memin
 std::string kernel_dump() {
   std::vector<std::string> lines;
   for (const KernelInfo& k : kernel_list())
-    lines.push_back(fmt::format("{} {} {}\n", k.op, k.dev == Dev::kRef ? "ref" : k.dev == Dev::kCpu ? "cpu" : "opencl", k.name));
+    lines.push_back(fmt::format("{} {} {}\n", k.op, dev_name(k.dev), k.name));
   std::sort(lines.begin(), lines.end());
   std::string out;
   for (const std::string& line : lines) out += line;
@@ -74,7 +92,10 @@ Status devices(DevicesOptions o) {
     if (isa <= best_isa()) known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
   fmt::print("  kernels for   {} (the last is used; --isa forces one)\n", known);
   fmt::print("  memory        {} of {} available\n", format_bytes(kib_of("MemAvailable")), format_bytes(kib_of("MemTotal")));
-  for (const OpenClInfo& d : opencl_devices()) print_opencl(d);
+  setup_log("error");
+  const std::vector<OpenClInfo> list = opencl_devices();
+  for (const OpenClInfo& d : list) print_opencl(d);
+  if (list.empty()) fmt::print("no OpenCL devices: a GPU needs its driver (Debian's packages: intel-opencl-icd, nvidia-opencl-icd)\n");
   return {};
 }
 

@@ -31,11 +31,12 @@ def free_port():
 class Server:
     """`xylem serve` on a free port. Use in a with statement: the end checks that it stops cleanly."""
 
-    def __init__(self, *options, model="demo"):
+    def __init__(self, *options, model="demo", env=None):
         self.port = free_port()
         self.log = tempfile.TemporaryFile()
         command = [BINARY, "serve", "--model", str(model_folder(model)), "--port", str(self.port), *map(str, options)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                        env=dict(os.environ, **(env or {})))
 
     def __enter__(self):
         deadline = time.monotonic() + START_SECONDS

@@ -5,7 +5,9 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "device/op.h"
+#include "device/opencl/lane_probe.h"
 #include "device/opencl/phase_program.h"
 #include "device/opencl/program_cache.h"
 
@@ -19,10 +21,11 @@ void load_extension(cl_platform_id platform, const char* name, F& f) {
 
 }  // namespace
 
-Result<std::unique_ptr<OpenClDevice>> OpenClDevice::open(const OpenClInfo& info) {
+Result<std::unique_ptr<OpenClDevice>> OpenClDevice::open(const OpenClInfo& info, bool test) {
   if (!info.problem.empty()) return unsupported(fmt::format("OpenCL device {} ({}) cannot be used: {}", info.index, info.name, info.problem));
   std::unique_ptr<OpenClDevice> d(new OpenClDevice(info));
   TRY_VOID(d->start());
+  if (test) d->check_lanes();
   return d;
 }
 
@@ -45,11 +48,30 @@ Status OpenClDevice::start() {
   return {};
 }
 
-OpenClDevice::~OpenClDevice() {
-  if (queue_) clFinish(queue_);
+void OpenClDevice::check_lanes() {
+  while (info_.lanes != LaneMode::kEmulated) {
+    const Status s = probe_lanes(*this);
+    if (s.ok()) return;
+    const std::string what = info_.matrix ? "matrix instructions" : "sub-groups";
+    info_.doubt += fmt::format("{}{} are not used: {}", info_.doubt.empty() ? "" : "; ", what, s.error().text);
+    log::warn("{}: {} are not used, since they failed a test: {}", info_.name, what, s.error().text);
+    if (!info_.matrix) info_.lanes = LaneMode::kEmulated;
+    info_.matrix = false;
+    forget_kernels();
+  }
+}
+
+void OpenClDevice::forget_kernels() {
   for (auto& [key, k] : kernels_)
     if (k.handle) clReleaseKernel(k.handle);
-  for (auto& [key, p] : programs_) clReleaseProgram(p);
+  for (auto& [key, p] : programs_)
+    if (p) clReleaseProgram(p);
+  kernels_.clear(), programs_.clear();
+}
+
+OpenClDevice::~OpenClDevice() {
+  if (queue_) clFinish(queue_);
+  forget_kernels();
   if (unused_) free(unused_, 256);
   if (scratch_) free(scratch_, scratch_bytes_);
   for (auto& [p, bytes] : old_scratch_) free(p, bytes);

@@ -35,9 +35,10 @@ struct OpenClInfo {
   bool usm = false, svm = false, command_buffers = false;
   LaneMode lanes = LaneMode::kEmulated;
   int sub_group = 16;          // width that kernels are compiled for
-  int phase_groups = 0;        // work-groups of 256 that are certain to run at the same time: the size of phase programs; 0: none
+  int phase_groups = 0;        // work-groups that are certain to run at the same time: the size of phase programs; 0: none
   bool matrix = false;         // bf16 matrix instructions (DPAS)
   std::string problem;         // why the backend cannot use it; empty when it can
+  std::string doubt;           // what it promises and an open device does not do, and is not used for
 };
 std::vector<OpenClInfo> opencl_devices();  // every device of every platform; none without a driver
 
@@ -86,7 +87,8 @@ struct BoundLaunch {
 
 class OpenClDevice final : public Device {
  public:
-  static Result<std::unique_ptr<OpenClDevice>> open(const OpenClInfo& info);
+  // Tests the device's lanes and matrix instructions, and does without those that are wrong; without `test`, takes info's word.
+  static Result<std::unique_ptr<OpenClDevice>> open(const OpenClInfo& info, bool test = true);
   ~OpenClDevice() override;
   void* alloc(size_t bytes) override;
   void free(void* p, size_t bytes) override;
@@ -141,6 +143,8 @@ class OpenClDevice final : public Device {
  private:
   explicit OpenClDevice(OpenClInfo info) : Device(Dev::kOpenCl), info_(std::move(info)) {}
   Status start();
+  void check_lanes();          // takes back what the device does wrong
+  void forget_kernels();
   void* allocate(size_t bytes);
   cl_program program(const std::string& file, const std::string& options);
   cl_kernel to_bind(const GpuKernel& k);       // its own handle, or a new one for a plan that is being compiled

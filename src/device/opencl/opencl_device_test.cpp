@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "device/opencl/fault_injection.h"
+#include "device/opencl/lane_probe.h"
 
 extern char** environ;
 
@@ -132,6 +133,33 @@ TEST_F(OpenCl, ACacheThatCannotBeWrittenDoesNoHarm) {
   EXPECT_EQ(compiled_for(), 1);
   setenv("XDG_CACHE_HOME", "/proc/nothing", 1);
   EXPECT_EQ(compiled_for(), 1);
+}
+
+TEST_F(OpenCl, LanesAreWhatKernelsRelyOn) {
+  const auto d = open();
+  const Status s = probe_lanes(*d);
+  EXPECT_TRUE(s.ok()) << s.error().text;
+  EXPECT_TRUE(d->info().doubt.empty()) << d->info().doubt;
+  OpenClInfo eight = opencl_devices().front();
+  if (eight.lanes != LaneMode::kEmulated) return;
+  eight.sub_group = 8;
+  const auto narrow = OpenClDevice::open(eight);
+  EXPECT_TRUE(probe_lanes(**narrow).ok());
+}
+
+// A compiler that builds matrix instructions and lanes that do nothing of use, and one that does not know them.
+TEST_F(OpenCl, WhatADeviceDoesWrongIsNotUsed) {
+  OpenClInfo info = opencl_devices().front();
+  if (info.lanes != LaneMode::kEmulated) GTEST_SKIP() << "this device has lanes of its own";
+  for (const LaneMode lanes : {LaneMode::kRaceCheck, LaneMode::kIntel}) {
+    info.lanes = lanes, info.matrix = true;
+    const auto d = OpenClDevice::open(info);
+    ASSERT_TRUE(d.ok()) << d.error().text;
+    EXPECT_EQ((*d)->info().lanes, LaneMode::kEmulated);
+    EXPECT_FALSE((*d)->info().matrix);
+    EXPECT_NE((*d)->info().doubt.find(lanes == LaneMode::kIntel ? "does not compile" : "are wrong"), std::string::npos) << (*d)->info().doubt;
+    EXPECT_TRUE(probe_lanes(**d).ok());
+  }
 }
 
 // Run by the next test, in processes of their own.

@@ -43,7 +43,7 @@ OpenClInfo describe(cl_platform_id platform, cl_device_id id, int index) {
     clGetDeviceInfo(id, 0x4108 /* CL_DEVICE_SUB_GROUP_SIZES_INTEL */, sizeof widths, widths, &bytes);
     const bool eight = std::find(widths, widths + bytes / sizeof *widths, size_t(8)) != widths + bytes / sizeof *widths;
     d.sub_group = eight ? 8 : 16;  // devices with 8 lanes have DPAS of width 8; the others refuse that width
-  } else if (d.vendor.find("NVIDIA") != std::string::npos) {
+  } else if (has("cl_nv_device_attribute_query") || has("cl_nv_compiler_options")) {  // NVIDIA's compiler, which takes PTX
     d.lanes = LaneMode::kNvidia;
   }
   if (!d.usm && !d.svm) d.problem = "the driver has neither unified shared memory nor shared virtual memory";
