@@ -14,7 +14,7 @@ void run(const Gather& a, Device& d) {
   g.launch(g.kernel("gather.cl", "gather"), p.range, a.table, type, int(a.table.layout == Layout::kPacked), int64_t(a.table.stride[0]), int(a.table.dim[0]), a.ids, a.y,
            Rows(a.y), int(K), p.count, a.scale);
 }
-const Kernel<Gather> k(Dev::kOpenCl, "pieces", 10, float_table, run);
+const Kernel<Gather> k(Dev::kOpenCl, "pieces", 10, float_table, run, "tables that are not quantised");
 
 }  // namespace
 }  // namespace xylem

@@ -82,7 +82,7 @@ bool supports_mma(const MoeExperts& a, const Device& d) {
 }
 void run_mma(const MoeExperts& a, Device& d) { run_form(a, gpu(d), expert_mma_form(a, a.ids.numel(), gpu(d).info())); }
 const Kernel<MoeExperts> mma_kernel(Dev::kOpenCl, "grouped_mma", 5, supports_mma, run_mma);
-const Kernel<MoeExperts> kernel(Dev::kOpenCl, "grouped", 10, supports, run);
+const Kernel<MoeExperts> kernel(Dev::kOpenCl, "grouped", 10, supports, run, "at most 2048 experts, their matrices of one type");
 
 }  // namespace
 }  // namespace xylem

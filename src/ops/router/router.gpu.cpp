@@ -17,7 +17,7 @@ void run(const Router& a, Device& d) {
            int(bool(a.bias)), a.ids, a.weights, int(E), int(k), int(a.renormalise), int(a.score == Router::Score::kSigmoid),
            int(a.group_score == Router::GroupScore::kTopTwo), a.groups, a.top_groups, a.scale);
 }
-const Kernel<Router> k(Dev::kOpenCl, "group", 10, fits, run);
+const Kernel<Router> k(Dev::kOpenCl, "group", 10, fits, run, "at most 1024 experts");
 
 }  // namespace
 }  // namespace xylem

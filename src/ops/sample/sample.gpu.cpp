@@ -33,7 +33,7 @@ void take(const TakeTokens& a, Device& d) {
            int(T));
 }
 
-const Kernel<Sample> k(Dev::kOpenCl, "chunks", 10, fits, run);
+const Kernel<Sample> k(Dev::kOpenCl, "chunks", 10, fits, run, "vocabularies of at most 524288 tokens");
 const Kernel<TakeTokens> take_kernel(Dev::kOpenCl, "items", 10, nullptr, take);
 
 }  // namespace
