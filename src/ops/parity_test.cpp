@@ -55,6 +55,22 @@ TEST(OpenClParity, EveryKernelEqualsItsReference) {
   if (!used) GTEST_SKIP() << "there is no OpenCL device";
 }
 
+// Calls of an OpenCL device that run on the host, through copies (--allow-fallback).
+TEST(OpenClParity, EveryOpRunsOnTheHost) {
+  const std::vector<OpenClInfo> devices = opencl_devices();
+  if (devices.empty() || !devices[0].problem.empty()) GTEST_SKIP() << "there is no OpenCL device";
+  auto device = OpenClDevice::open(devices[0]);
+  ASSERT_TRUE(device.ok()) << device.error().text;
+  (*device)->set_fallback(std::make_unique<CpuDevice>(1, best_isa()));
+  ParityOptions options;
+  options.wanted = [](const char* kernel, const std::string&, size_t bytes) { return kernel == std::string_view(kHostKernel) && bytes < 200000; };
+  for (const OpEntry& op : op_registry()) {
+    const ParityReport r = op.parity(**device, options);
+    for (const std::string& f : r.failures) ADD_FAILURE() << f;
+    EXPECT_GT(r.run, 0) << op.name;
+  }
+}
+
 TEST(Registry, EveryOpHasAReferenceAndCases) {
   std::set<std::string> with_reference;
   for (const KernelInfo& k : kernel_list())
