@@ -166,8 +166,8 @@ class EngineImpl final : public Engine {
   void commit(std::vector<Event>& events) {
     StepSlab& s = pipe_.finish();
     forward_seconds_ += pipe_.last_seconds();
-    if (!s.status.ok()) return fail(s, events);
-    if (!health_.ok && !suspect_) set_health({});
+    if (!s.status.ok() || suspect_) return fail(s, events);
+    if (!health_.ok) set_health({});
     sampled_.clear();
     for (size_t i = 0; i < s.logit_rows.size(); i++) {
       if (s.logit_rows[i].sample) sampled_.push_back(s.result.tokens.as<int32_t>()[i]);
@@ -179,12 +179,14 @@ class EngineImpl final : public Engine {
     publish(events, &s);
   }
 
-  // What the step computed is not to be trusted: its requests end with an error.
+  // What the step computed is not to be trusted: its requests end with an error. So do those of a step that was in flight beside
+  // it, which may have read what was not written.
   void fail(StepSlab& s, std::vector<Event>& events) {
-    const std::string& why = s.status.error().text;
-    log::error("a step failed: {}", why);
     suspect_ = true, failed_steps_++;
-    set_health({false, false, "A step failed on the device: " + why + "."});
+    if (!s.status.ok()) {
+      log::error("a step failed: {}", s.status.error().text);
+      set_health({false, false, "A step failed on the device: " + s.status.error().text + "."});
+    }
     sched_->fail(s.plan, health_.text, &events);
     publish(events, nullptr);
   }

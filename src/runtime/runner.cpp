@@ -50,7 +50,7 @@ Status Runner::run(StepSlab& s, Plan* plan) {
   if (plan) stream_.end_capture();
   s.to_host();
   const Status done = device_->sync();
-  if (!done.ok()) graphs_.clear();  // one of them may lack what failed
+  if (!done.ok()) graphs_.clear(), s.distrust();  // one of them may lack what failed
   return done;
 }
 

@@ -35,10 +35,6 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   if (first) memory_->memory = Buffer(device, bytes);
   CHECK(memory_->memory && memory_->memory.bytes() == bytes, bytes);
   if (mirrored) mirror_.resize(bytes);
-  if (mirrored && first) {
-    memory_->sent = mirror_;
-    device.copy_in(memory_->memory.data(), mirror_.data(), bytes);
-  }
   host_ = mirrored ? mirror_.data() : static_cast<std::byte*>(memory_->memory.data());
   std::byte* p = host_;
   for (Tensor* t : all) t->data = p, p += (t->bytes() + 63) / 64 * 64;
@@ -79,6 +75,10 @@ void StepSlab::send_tables(const Batch& b, const Tensor& kv_len) {
 
 void StepSlab::to_device() {
   if (mirror_.empty()) return;
+  if (memory_->sent.empty()) {
+    memory_->sent = mirror_;
+    device_.copy_in(memory_->memory.data(), mirror_.data(), mirror_.size());
+  }
   const auto send_all = [&](const Tensor& t) { send(t, 0, t.rank ? t.numel() : 0); };
   const auto send_batch = [&](const Batch& b) {
     for (const Tensor* t : {&b.positions, &b.cu_q, &b.kv_len, &b.logit_rows}) send_all(*t);

@@ -36,7 +36,7 @@ struct LogitRow {
 // What a device with memory of its own has of the steps' slabs. All of them share it: their steps run one after another.
 struct DeviceSlab {
   Buffer memory;
-  std::vector<std::byte> sent;  // what lies there, but for outputs
+  std::vector<std::byte> sent;  // what lies there, but for outputs; empty: unknown
 };
 
 // Inputs and outputs of one step. Two exist at pipeline depth 2: one is filled while the device works on the other.
@@ -49,6 +49,7 @@ class StepSlab {
   StepSlab(const StepSlab&) = delete;
   void to_device();        // inputs, as far as this step uses them and the device does not have them
   void to_host();          // outputs; waits for the step
+  void distrust() { memory_->sent.clear(); }  // after an error: copies may not have arrived
 
   StepPlan plan;
   Batch batch;             // views of this step's size

@@ -19,6 +19,7 @@ struct OpenClFaults {
   std::atomic<long> fail_after{-1};     // so many more launches succeed, then some fail; < 0: all succeed
   std::atomic<long> fail_count{1};      // how many fail
   std::atomic<int> code{CL_OUT_OF_RESOURCES};
+  std::atomic<bool> fail_copies{false}; // copies count as launches
   std::atomic<bool> lose{false};        // the first one that fails takes the device with it: every later call fails too
   std::atomic<bool> lost{false};
   std::atomic<size_t> memory_bytes{0}, max_alloc_bytes{0};  // that devices say they have, and get; 0: the truth
@@ -116,7 +117,7 @@ cl_int CL_API_CALL clEnqueueNDRangeKernel(cl_command_queue q, cl_kernel k, cl_ui
 
 cl_int CL_API_CALL clEnqueueSVMMemcpy(cl_command_queue q, cl_bool block, void* to, const void* from, size_t bytes, cl_uint n, const cl_event* wait, cl_event* event) {
   static auto* const real = xylem::opencl_real::next<decltype(clEnqueueSVMMemcpy)>("clEnqueueSVMMemcpy");
-  const cl_int fault = xylem::opencl_real::lost_fault();
+  const cl_int fault = xylem::opencl_faults().fail_copies ? xylem::opencl_real::launch_fault() : xylem::opencl_real::lost_fault();
   return fault != CL_SUCCESS ? fault : real(q, block, to, from, bytes, n, wait, event);
 }
 
