@@ -1,18 +1,5 @@
 // Body of the RmsNorm kernels (see ops/vec_math.h).
-inline float mean_square(const float* x, int64_t n) {
-  V s[4] = {};
-  int64_t i = 0;
-  for (; i + 4 * kN <= n; i += 4 * kN)
-    for (int k = 0; k < 4; k++) {
-      const V v = load(x + i + k * kN);
-      s[k] = fma(v, v, s[k]);
-    }
-  map(n - i, [&](int64_t j, int64_t c) {
-    const V v = load(x + i + j, c);
-    s[0] = fma(v, v, s[0]);
-  });
-  return sum((s[0] + s[1]) + (s[2] + s[3])) / float(n);
-}
+#include "ops/rms_norm/mean_square.vec.h"
 
 // Loads of a piece come before its store, so that y may be x or r.
 template <bool kWeight, bool kResidual>

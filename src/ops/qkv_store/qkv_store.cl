@@ -1,0 +1,194 @@
+// QkvStore (qkv_store.h). A work-group has heads of one kind, Q, K or V, each with `lanes` work-items; a work-item has four pairs
+// of a head's elements: those that are rotated together, then the rest. Tasks of a group are heads of Q one after the other, or
+// for K and V 2^tile tokens of some heads.
+// F32: the cache holds float32, else bf16.
+#include "phase.clh"
+#define WG 256
+#define P (F32 ? 1 : 2)
+#define SUM_FLOATS (2 * WG)
+#define ROW_FLOATS (8 * WG + 64)  // finished K: rows of 8 * lanes + 1, so that tokens are in different banks
+
+typedef struct {
+  ulong q, k, v, q_w, k_w, v_w, table, slots, pool, y;
+  int4 qs, ks, vs, ys;
+  long offset_words, block_words, head_words;
+  int norms, weights;      // bit 0: of Q, 1: of K, 2: of V
+  int tokens, heads, kv_heads, dim, padded, pairs, interleaved, lanes, tile, q_groups, kv_groups, block_tokens;
+  float eps, w_offset;
+} qkv_store_args;
+
+// Elements `first` and `second` of a work-item's pairs, zeros past the end.
+typedef struct {
+  float4 first, second;
+} quads;
+
+FN float4 gather(const __global float* x, int4 at, int n) {
+  const int4 c = min(at, n - 1);
+  return select((float4)(x[c.s0], x[c.s1], x[c.s2], x[c.s3]), (float4)(0.0f), at >= n);
+}
+FN void gather_head(const __global float* x, int4 first, int4 second, int n, quads* v) {
+  v->first = gather(x, first, n);
+  v->second = gather(x, second, n);
+}
+FN void scatter(__global float* y, int4 at, int n, float4 v) {
+  if (at.s0 < n) y[at.s0] = v.s0;
+  if (at.s1 < n) y[at.s1] = v.s1;
+  if (at.s2 < n) y[at.s2] = v.s2;
+  if (at.s3 < n) y[at.s3] = v.s3;
+}
+FN float square_sum(const quads* v) { return dot(v->first, v->first) + dot(v->second, v->second); }
+FN void scale_head(quads* v, float sum, const quads* w, const qkv_store_args* a) {
+  const float f = 1.0f / sqrt(sum / (float)a->dim + a->eps);
+  v->first = v->first * f * w->first;
+  v->second = v->second * f * w->second;
+}
+// Sum over the work-items of a head.
+FN float head_sum(const __local float* part, int lanes) {
+  const __local float4* own = (const __local float4*)(part + ((int)get_local_id(0) & ~(lanes - 1)));
+  float4 s = own[0];
+  for (int i = 1; i < lanes / 4; ++i) s += own[i];
+  return (s.x + s.y) + (s.z + s.w);
+}
+
+// First word of a head's K (V follows) and the token within the block.
+FN __global uint* slot_head(const qkv_store_args* a, int slot, int head, int* token) {
+  const int block = slot / a->block_tokens;
+  *token = slot - block * a->block_tokens;
+  return (__global uint*)a->pool + a->offset_words + block * a->block_words + head * a->head_words;
+}
+
+// K of the group's tokens and heads from rows in local memory: a line of the cache has a word of each of 16 tokens.
+FN void write_k(const qkv_store_args* a, const __local float* rows, int t0, int h0) {
+  const __global int* slots = (const __global int*)a->slots;
+  const int words = a->padded / P, tile = 1 << a->tile, total = WG / a->lanes * words;
+  for (int i = (int)get_local_id(0); i < total; i += WG) {
+    const int t = t0 + i % tile, word = i / tile % words, h = h0 + i / tile / words, slot = t < a->tokens && h < a->kv_heads ? slots[t] : -1;
+    if (slot < 0) continue;
+    int token;
+    __global uint* to = slot_head(a, slot, h, &token) + (long)(token / 16) * 16 * words + word * 16 + token % 16;
+    const __local float* from = rows + ((h - h0) * tile + i % tile) * (8 * a->lanes + 1) + word * P;
+#if F32
+    *to = as_uint(from[0]);
+#else
+    *to = (uint)f2bf(from[0]) | (uint)f2bf(from[1]) << 16;
+#endif
+  }
+}
+
+// Dimension d of V of a token, and of the one after it if it is even.
+FN void write_v(__global uint* head, const qkv_store_args* a, int token, int d, float own, float next) {
+  if (d >= a->padded) return;
+  __global uint* to = head + (long)a->padded * a->block_tokens / P + (long)(d / 16) * 16 * a->block_tokens / P + token / P * 16 + d % 16;
+#if F32
+  *to = as_uint(own);
+  if (token % 2 == 0) to[16] = as_uint(next);
+#else
+  if (token % 2 == 0) *to = (uint)f2bf(own) | (uint)f2bf(next) << 16;
+  else ((__global ushort*)to)[1] = f2bf(own);
+#endif
+}
+FN void write_v_quad(__global uint* head, const qkv_store_args* a, int token, int4 d, float4 own, float4 next) {
+  write_v(head, a, token, d.s0, own.s0, next.s0);
+  write_v(head, a, token, d.s1, own.s1, next.s1);
+  write_v(head, a, token, d.s2, own.s2, next.s2);
+  write_v(head, a, token, d.s3, own.s3, next.s3);
+}
+
+// V of a token and head, with the next token's if both are stored as a pair: that belongs to the even one, so that no two
+// work-items write to the same word. Barriers.
+FN void store_v(const qkv_store_args* a, int t, int head, int live, int4 first, int4 second, const quads* w, __local float* part) {
+  const __global int* slots = (const __global int*)a->slots;
+  const int T = a->tokens, slot = live ? slots[t] : -1, even = slot % a->block_tokens % 2 == 0, after = min(t + 1, T - 1), before = max(t - 1, 0);
+  const int both = even && after > t && slots[after] == slot + 1, written = slot < 0 || (!even && before < t && slots[before] == slot - 1);
+  const __global float* x = (const __global float*)a->v + (long)head * a->vs.y;
+  quads own, next;
+  gather_head(x + (long)t * a->vs.x, first, second, a->dim, &own);
+  gather_head(x + (long)(both ? after : t) * a->vs.x, first, second, a->dim, &next);
+  if (!both) next.first = next.second = (float4)(0.0f);
+  if (a->norms & 4) {
+    part[get_local_id(0)] = square_sum(&own);
+    part[WG + get_local_id(0)] = square_sum(&next);
+    wg_barrier();
+    scale_head(&own, head_sum(part, a->lanes), w, a);
+    scale_head(&next, head_sum(part + WG, a->lanes), w, a);
+  }
+  if (written) return;
+  int token;
+  __global uint* to = slot_head(a, slot, head, &token);
+  write_v_quad(to, a, token, first, own.first, next.first);
+  write_v_quad(to, a, token, second, own.second, next.second);
+}
+
+FN int kind_of(const qkv_store_args* a, int group) { return group < a->q_groups ? 0 : group < a->q_groups + a->kv_groups ? 1 : 2; }
+
+// What a norm multiplies with.
+FN void load_weights(const qkv_store_args* a, int kind, int4 first, int4 second, quads* w) {
+  w->first = w->second = (float4)(1.0f);
+  if (!(a->weights >> kind & 1)) return;
+  gather_head((const __global float*)(kind == 0 ? a->q_w : kind == 1 ? a->k_w : a->v_w), first, second, a->dim, w);
+  w->first += a->w_offset;
+  w->second += a->w_offset;
+}
+
+// Q or K of a token and head: normed and rotated. Barriers.
+FN void finish_head(const qkv_store_args* a, int kind, const __global float* x, int t, int4 j, int4 first, int4 second, const quads* w, quads* v, __local float* part) {
+  gather_head(x, first, second, a->dim, v);
+  float4 c = (float4)(1.0f), s = (float4)(0.0f);
+  if (a->pairs) {
+    const __global float* cosines = (const __global float*)a->table + (long)t * 2 * a->pairs;
+    const int4 at = min(j, a->pairs - 1);
+    c = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), c, j >= a->pairs);
+    cosines += a->pairs;
+    s = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), s, j >= a->pairs);
+  }
+  if (a->norms >> kind & 1) {
+    part[get_local_id(0)] = square_sum(v);
+    wg_barrier();
+    scale_head(v, head_sum(part, a->lanes), w, a);
+  }
+  const float4 x0 = v->first, x1 = v->second;
+  v->first = select(fma(x0, c, -(x1 * s)), x0, j >= a->pairs);
+  v->second = select(fma(x1, c, x0 * s), x1, j >= a->pairs);
+}
+
+FN void qkv_store_body(const qkv_store_args* a, Groups g, __local float* mem, Wait wait) {
+  const int lid = (int)get_local_id(0), lanes = a->lanes, task = lid / lanes, R = a->pairs;
+  const int4 j = (int4)(0, 1, 2, 3) * lanes + lid % lanes;  // pairs
+  const int4 rotated = j < R;
+  const int4 first = select(j + R, a->interleaved ? 2 * j : j, rotated), second = select(j + 4 * lanes, a->interleaved ? 2 * j + 1 : j + R, rotated);
+  quads w;
+  load_weights(a, kind_of(a, g.first), first, second, &w);
+  phase_wait(wait);
+  for (int i = g.first; i < g.count; i += g.step) {
+    const int kind = kind_of(a, i);
+    if (i != g.first) {
+      wg_barrier();  // mem is free again
+      load_weights(a, kind, first, second, &w);
+    }
+    quads v;
+    if (kind == 0) {
+      const int all = i * (WG / lanes) + task, of = min(all, a->tokens * a->heads - 1), t = of / a->heads, h = of % a->heads;
+      finish_head(a, 0, (const __global float*)a->q + (long)t * a->qs.x + (long)h * a->qs.y, t, j, first, second, &w, &v, mem);
+      __global float* y = (__global float*)a->y + (long)t * a->ys.x + (long)h * a->ys.y;
+      const int n = all == of ? a->dim : 0;
+      scatter(y, first, n, v.first);
+      scatter(y, second, n, v.second);
+    } else {
+      const int heads = WG / lanes >> a->tile, across = (a->kv_heads + heads - 1) / heads, at = i - a->q_groups - (kind == 2 ? a->kv_groups : 0);
+      const int t0 = at / across << a->tile, h0 = at % across * heads, t = t0 + (task & ((1 << a->tile) - 1)), h = h0 + (task >> a->tile);
+      const int tc = min(t, a->tokens - 1), hc = min(h, a->kv_heads - 1);
+      if (kind == 2) {
+        store_v(a, tc, hc, t == tc && h == hc, first, second, &w, mem);
+      } else {
+        finish_head(a, 1, (const __global float*)a->k + (long)tc * a->ks.x + (long)hc * a->ks.y, tc, j, first, second, &w, &v, mem);
+        __local float* rows = mem + SUM_FLOATS;
+        __local float* row = rows + task * (8 * lanes + 1);
+        row[first.s0] = v.first.s0, row[first.s1] = v.first.s1, row[first.s2] = v.first.s2, row[first.s3] = v.first.s3;
+        row[second.s0] = v.second.s0, row[second.s1] = v.second.s1, row[second.s2] = v.second.s2, row[second.s3] = v.second.s3;
+        wg_barrier();
+        write_k(a, rows, t0, h0);
+      }
+    }
+  }
+}
+RANGE_KERNEL(qkv_store, SUM_FLOATS + ROW_FLOATS)
