@@ -58,6 +58,7 @@ FN void norm_row(float4* v, ulong weights, float4* w, int loaded, const residual
   if (!loaded) load_row((const __global float*)weights, a->n, w);
   EACH_QUAD v[i] = v[i] * f * (w[i] + a->w_offset);
 }
+
 FN void residual_norm_body(const residual_norm_args* a, Groups g, __local float* part, Wait wait) {
   const int n = a->n;
   float4 x_w[EACH], y_w[EACH];
@@ -82,18 +83,17 @@ FN void residual_norm_body(const residual_norm_args* a, Groups g, __local float*
     EACH_QUAD s[i] += z[i];
     if (a->has_s_w) norm_row(s, a->s_w, w, 0, a, part);
 #endif
-    if (!R_EARLY) load_row(stream, n, r);
     const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;
     EACH_QUAD {
-      r[i] = (s[i] + r[i]) * by;
-      store_quad(stream, AT(i), n, r[i]);
+      s[i] = (s[i] + (R_EARLY ? r[i] : load_quad(stream, AT(i), n))) * by;
+      store_quad(stream, AT(i), n, s[i]);
     }
     if (a->outputs) {
-      const float f = row_factor(r, n, a->eps, part);
+      const float f = row_factor(s, n, a->eps, part);
       for (int k = 0; k < a->outputs; ++k) {
+        const __global float* w = (const __global float*)(k == 0 ? a->y_w0 : k == 1 ? a->y_w1 : a->y_w2);
         __global float* y = (__global float*)(k == 0 ? a->y0 : k == 1 ? a->y1 : a->y2) + (long)row * (k == 0 ? a->y_stride0 : k == 1 ? a->y_stride1 : a->y_stride2);
-        if (!W_EARLY || k > 0) load_row((const __global float*)(k == 0 ? a->y_w0 : k == 1 ? a->y_w1 : a->y_w2), n, s);
-        EACH_QUAD store_quad(y, AT(i), n, r[i] * f * ((W_EARLY && k == 0 ? y_w[i] : s[i]) + a->w_offset));
+        EACH_QUAD store_quad(y, AT(i), n, s[i] * f * ((W_EARLY && k == 0 ? y_w[i] : load_quad(w, AT(i), n)) + a->w_offset));
       }
     }
   }
