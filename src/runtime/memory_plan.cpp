@@ -101,8 +101,10 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   if (p.state_bytes > 0) {
     TRY(p.snapshot_interval, snapshot_interval(config, p.page_size));
   }
-  const int64_t budget = config.kv_memory_bytes ? config.kv_memory_bytes : room.bytes > 0 ? room.bytes : 64 * kMiB;
+  int64_t budget = config.kv_memory_bytes ? config.kv_memory_bytes : room.bytes > 0 ? room.bytes : 64 * kMiB;
   p.max_running = config.max_running_requests ? config.max_running_requests : default_running(config, p, budget);
+  const int64_t least = 2 * p.page_size, need = bytes_for(groups, blocks_for(groups, least, config, p), p.page_size);
+  if (!config.kv_memory_bytes && room.bytes <= 0) budget = std::max(budget, need);
   const int64_t wanted = int64_t(p.max_running) * p.context;
   int64_t lo = 0, hi = wanted;  // the largest number of tokens that fits
   while (lo < hi) {
@@ -114,9 +116,7 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
     if (!too_much && !too_large) lo = mid;
     else hi = mid - 1;
   }
-  const int64_t least = 2 * p.page_size;
   if (lo < least) {
-    const int64_t need = bytes_for(groups, blocks_for(groups, least, config, p), p.page_size);
     if (p.pool_bound)
       return no_capacity(fmt::format("the KV cache of one kind of layers must be one piece of memory, of at most {:.1f} MiB on this device, which holds {} tokens: lower --max-running-requests or --page-size",
                                      double(room.max_pool_bytes) / kMiB, lo));

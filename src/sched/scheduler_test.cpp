@@ -496,6 +496,50 @@ TEST(Scheduler, ARowThatFailsAfterItsRequestWasCancelledLeavesNothingInTheCache)
   EXPECT_EQ(d.s.evictable_blocks(0), 0);
 }
 
+TEST(Scheduler, AFailedStepEndsItsRequestsAndLeavesNothingInTheCache) {
+  SchedulerConfig c = config();
+  c.chunk_tokens = 8;
+  Driver d(c);
+  d.s.submit(request(1, counting(8), 3));
+  d.step();
+  d.s.submit(request(2, counting(20, 500)));  // its first chunk samples nothing
+  d.s.submit(request(3, counting(20, 500)));  // waits for that prefix
+  const StepPlan failed = d.plan();
+  ASSERT_TRUE(row_of(failed, 1) && row_of(failed, 2) && !row_of(failed, 3));
+  const StepPlan beside = d.plan();  // in flight at the same time
+  d.s.fail(failed, "A step failed.", &d.events);
+  d.s.check_conservation();
+  for (const RequestId id : {1, 2}) {
+    ASSERT_TRUE(d.end_of(id)) << id;
+    EXPECT_EQ(d.end_of(id)->finish, Finish::kError);
+    EXPECT_EQ(d.end_of(id)->error, "A step failed.");
+  }
+  d.s.fail(beside, "A step failed.", &d.events);
+  d.s.check_conservation();
+  EXPECT_EQ(std::count_if(d.events.begin(), d.events.end(), [](const Event& e) { return e.finish == Finish::kError && e.id < 3; }), 2);
+  d.finish_all();
+  EXPECT_EQ(d.end_of(3)->finish, Finish::kLength);
+  EXPECT_EQ(d.end_of(3)->cached_tokens, 0);
+  d.s.submit(request(4, counting(8), 1));
+  d.finish_all();
+  EXPECT_EQ(d.end_of(4)->cached_tokens, 0);
+}
+
+TEST(Scheduler, FailAllEndsRunningAndWaitingRequests) {
+  SchedulerConfig c = config();
+  c.max_running = 2;
+  Driver d(c);
+  for (RequestId id = 1; id <= 4; id++) d.s.submit(request(id, counting(10, TokenId(100 * id))));
+  d.step();
+  d.s.fail_all("The device is lost.", &d.events);
+  EXPECT_TRUE(d.s.idle());
+  d.s.check_conservation();
+  for (RequestId id = 1; id <= 4; id++) {
+    ASSERT_TRUE(d.end_of(id)) << id;
+    EXPECT_EQ(d.end_of(id)->error, "The device is lost.");
+  }
+}
+
 TEST(Scheduler, PromptLogitsComeOnceInChunksOfAtMostSoManyRows) {
   SchedulerConfig c = config();
   c.max_logit_rows = 5;

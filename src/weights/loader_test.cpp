@@ -42,6 +42,23 @@ TEST_F(Loader, PacksEveryTypeAndShape) {
   }
 }
 
+// Devices do not give all their memory in one piece.
+TEST_F(Loader, SlabsComeInPiecesOfABoundedSize) {
+  write(FileBuilder().add("a", "BF16", {32, 16}, 1).add("b", "BF16", {64, 64}, 2).add("c", "BF16", {16, 16}, 3).add("d", "BF16", {16, 16}, 4));
+  FakeModel m([&](ParamList& p) { p.matrix("a", a_, 32, 16), p.matrix("b", b_, 64, 64), p.matrix("c", c_, 16, 16), p.matrix("d", d_, 16, 16); });
+  LoadOptions options;
+  options.max_piece_bytes = 1024;
+  auto loader = WeightLoader::open(dir_.path(), m, options, nullptr);
+  ASSERT_TRUE(loader.ok()) << loader.error().text;
+  EXPECT_TRUE(a_.data && d_.data);  // there, but nowhere yet
+  EXPECT_EQ(loader->plan().piece_bytes, (std::vector<int64_t>{1024, 8192, 1024}));  // the large one alone
+  EXPECT_EQ(loader->plan().slab_bytes, 10240);
+  auto w = loader->load(device_, nullptr);
+  ASSERT_TRUE(w.ok()) << w.error().text;
+  EXPECT_EQ(w->slab.size(), 3u);
+  expect_rows(a_, 0, 0, 32, 1), expect_rows(b_, 0, 0, 64, 2), expect_rows(c_, 0, 0, 16, 3), expect_rows(d_, 0, 0, 16, 4);
+}
+
 TEST_F(Loader, VectorsBecomeScaledFloats) {
   write(FileBuilder().add("bf", "BF16", {5}, 1).add("h", "F16", {1, 5}, 2).add("f", "F32", {5}, 3).add("scalar", "BF16", {}, 4), 1);
   FakeModel m([&](ParamList& p) { p.vector("bf", a_, 5, 0.5f), p.vector("h", b_, 5), p.vector("f", c_, 5), p.vector("scalar", d_, 1); });
