@@ -23,7 +23,7 @@ typedef struct {
 } quads;
 
 FN float4 gather(const __global float* x, int4 at, int n) {
-  const int4 c = min(at, n - 1);
+  const int4 c = min(at, (int4)(n - 1));
   return select((float4)(x[c.s0], x[c.s1], x[c.s2], x[c.s3]), (float4)(0.0f), at >= n);
 }
 FN void gather_head(const __global float* x, int4 first, int4 second, int n, quads* v) {
@@ -136,7 +136,7 @@ FN void finish_head(const qkv_store_args* a, int kind, const __global float* x, 
   float4 c = (float4)(1.0f), s = (float4)(0.0f);
   if (a->pairs) {
     const __global float* cosines = (const __global float*)a->table + (long)t * 2 * a->pairs;
-    const int4 at = min(j, a->pairs - 1);
+    const int4 at = min(j, (int4)(a->pairs - 1));
     c = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), c, j >= a->pairs);
     cosines += a->pairs;
     s = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), s, j >= a->pairs);
