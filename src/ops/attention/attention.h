@@ -1,5 +1,5 @@
-// Attention over a paged KV cache, and the op that fills it. Both know how a layer's slice of a block is laid out; nobody
-// else does.
+// Attention over a paged KV cache. It and QkvStore, which fills the cache, know how a layer's slice of a block is laid out;
+// nobody else does.
 #pragma once
 #include "device/op.h"
 namespace xylem {
@@ -26,17 +26,6 @@ struct KvCache {
     return block * pool.stride[0] + offset + head * head_elements() + padded_dim() * block_tokens + (d / kLane) * kLane * block_tokens +
            (token / p) * kLane * p + (d % kLane) * p + token % p;
   }
-};
-
-// Writes k and v of new tokens into their slots (slot = block * block_tokens + token in block; negative: skipped).
-// Padded dimensions are zero. Storing an even token also clears V of the next one unless this call stores that too, so that
-// a pair of tokens can always be multiplied as a whole.
-struct KvStore {
-  static constexpr const char* kName = "kv_store";
-  Tensor k, v;    // [T, kv_heads, dim] f32, strided
-  Tensor slots;   // [T] i32
-  KvCache cache;
-  XYLEM_FIELDS(in(k), in(v), in(slots), inout(cache.pool))
 };
 
 // y = softmax(scale * q K^T + mask) V for the rows of a step. Row b holds queries [cu_q[b], cu_q[b+1]), the last ones of its

@@ -7,24 +7,6 @@
 namespace xylem {
 namespace {
 
-void store_reference(const KvStore& a) {
-  const KvCache& c = a.cache;
-  const int64_t T = a.slots.numel();
-  const int32_t* slots = a.slots.as<int32_t>();
-  for (int64_t t = 0; t < T; t++) {
-    if (slots[t] < 0) continue;
-    const int64_t block = slots[t] / c.block_tokens, token = slots[t] % c.block_tokens;
-    const bool clear_next = token % 2 == 0 && !(t + 1 < T && slots[t + 1] == slots[t] + 1);
-    for (int h = 0; h < c.kv_heads; h++)
-      for (int64_t d = 0; d < c.padded_dim(); d++) {
-        const bool real = d < c.dim;
-        store_f32(c.pool.data, c.k_index(block, h, token, d), c.pool.dtype, real ? a.k.as()[t * a.k.stride[0] + h * a.k.stride[1] + d] : 0.0f);
-        store_f32(c.pool.data, c.v_index(block, h, token, d), c.pool.dtype, real ? a.v.as()[t * a.v.stride[0] + h * a.v.stride[1] + d] : 0.0f);
-        if (clear_next) store_f32(c.pool.data, c.v_index(block, h, token + 1, d), c.pool.dtype, 0.0f);
-      }
-  }
-}
-
 void reference(const Attention& a) {
   const KvCache& c = a.cache;
   const int64_t B = a.kv_len.numel(), heads = a.q.dim[1];
@@ -65,23 +47,6 @@ KvCache make_cache(DType t, int kv_heads, int dim, int block_tokens, int64_t blo
   c.offset = kv_heads * c.head_elements();
   c.pool = shape({blocks, 2 * kv_heads * c.head_elements()}, t);
   return c;
-}
-
-CaseList<KvStore> store_cases() {
-  CaseList<KvStore> list;
-  for (DType t : {DType::kBF16, DType::kF32})
-    for (int dim : {8, 64, 128})
-      for (int block : {16, 64}) {
-        Tensor k = shape({6, 2, dim});
-        k.stride[0] = 5 * dim;
-        list.push_back({std::string(dtype_name(t)) + " dim " + std::to_string(dim) + " block " + std::to_string(block),
-                        {k, k, shape({6}, DType::kI32), make_cache(t, 2, dim, block, 4)}, [](KvStore& a) {
-                          const int n = a.cache.block_tokens;
-                          const int32_t slots[6] = {3 * n + 14, 3 * n + 15, -1, n, n + 1, 2 * n + 2};
-                          std::memcpy(a.slots.data, slots, sizeof slots);
-                        }});
-      }
-  return list;
 }
 
 CaseList<Attention> cases() {
@@ -141,7 +106,7 @@ CaseList<Attention> cases() {
                               }
                         }
                         a.cu_q.as<int32_t>()[s.len.size()] = q0;
-                        // Padding of the dimensions is zero, as KvStore leaves it.
+                        // Padding of the dimensions is zero, as QkvStore leaves it.
                         for (int64_t blk = 0; blk < a.cache.pool.dim[0]; blk++)
                           for (int h = 0; h < s.kv; h++)
                             for (int64_t d = s.dim; d < a.cache.padded_dim(); d++)
@@ -159,10 +124,8 @@ CaseList<Attention> cases() {
   return list;
 }
 
-const OpSpec<KvStore> store_spec(store_reference, store_cases, 1e-13);
 const OpSpec<Attention> spec(reference, cases, 1e-10);
-const auto* const ref1 = register_reference<KvStore, store_reference>();
-const auto* const ref2 = register_reference<Attention, reference>();
+const auto* const ref = register_reference<Attention, reference>();
 
 }  // namespace
 }  // namespace xylem

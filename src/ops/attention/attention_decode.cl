@@ -1,0 +1,387 @@
+// Attention (attention.h) of one query a row over a bf16 cache on the matrix instructions of mma.clh. A work-group takes up to
+// HEADS heads of a kv head and some rounds of TILE keys. Scores: a warp has 32 keys and a slice of the dimensions; softmax: a
+// head; values: 32 dimensions and a slice of the keys. Every word of the cache is read once, 16 bytes at a time; keys and half of the
+// values of a round at once, the others as soon as there are registers for them. Parts of a row's keys are merged by the work-group that comes last of up
+// to BUNDLE, and what that makes of them again.
+//   DIMS   the padded dimension, rounded up to 64, 128, 256 or 512
+//   EXACT  the dimension is that
+#define WG 256
+#define HEADS 8
+#define TILE (DIMS <= 128 ? 128 : 16384 / DIMS)
+#include "attention.clh"
+#include "mma.clh"
+#define BUNDLE 8
+#if EXACT
+#define PADDED DIMS
+#define DIM DIMS
+#define AT_MOST(i, last) (i)
+#else
+#define PADDED a->padded
+#define DIM a->dim
+#define AT_MOST(i, last) min(i, last)
+#endif
+#define LOG2E 1.4426950408889634f
+
+#define KEY_WARPS (TILE / 32)
+#define K_SLICES (8 / KEY_WARPS)
+#define K_STEPS (DIMS / K_SLICES / 16)            // of 16 dimensions
+#define V_WARPS (DIMS < 256 ? DIMS / 32 : 8)
+#define V_BLOCKS (DIMS / 32 / V_WARPS)            // of 32 dimensions
+#define V_SLICES (8 / V_WARPS)
+#define V_STEPS (TILE / V_SLICES / 16)            // of 16 keys
+#define PITCH (TILE + 4)                          // of scores: heads in different banks
+#define PROB_PITCH (TILE / 2 + 4)
+#define PLACES 256                                // groups of 16 keys that are looked up at a time
+#define ROUNDS (PLACES * 16 / TILE)
+
+// In local memory: partial scores [slice of the dimensions][head][key], at the end values of the slices of keys; probabilities
+// [head][pair of keys]; each head's factor of what was summed up before this round, then its largest score and sum; where groups
+// of keys are; whether this work-group is the last.
+#define PARTS (K_SLICES * HEADS * PITCH)
+#define PROBS (HEADS * PROB_PITCH)
+#define WORK_FLOATS 16
+#define ARG_FLOATS 56
+#define PLAIN_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + ARG_FLOATS + 3 * PLACES + 8)
+#if X_HW == 0
+#define LOCALS (PLAIN_FLOATS + WG * 8)
+#else
+#define LOCALS PLAIN_FLOATS
+#endif
+
+typedef struct {
+  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; ulong table; long table_stride; ulong cu_q, kv_len, sinks, y, part_o, part_ml, counters;
+  int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, min_rounds, head_groups, unit_counters;
+} attention_decode_args;
+typedef const __local attention_decode_args* ARGS;
+
+// What a work-group has; in local memory, since registers are full.
+typedef struct {
+  long unit;                    // of rows and groups of heads
+  int row, token;
+  int part, parts, begin, end;  // its rounds
+  int kv, head, heads;          // its first query head, and how many
+  int first, last;              // keys that are seen, and the groups of 16 at both ends
+  int first_group, last_group;
+} Work;
+
+#if X_HW == 2
+FN float warp_max(float x) {
+  UNROLL for (int m = 16; m; m /= 2) {
+    uint r;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(as_uint(x)), "r"(m));
+    x = fmax(x, as_float(r));
+  }
+  return x;
+}
+FN float warp_sum(float x) {
+  UNROLL for (int m = 16; m; m /= 2) {
+    uint r;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(as_uint(x)), "r"(m));
+    x += as_float(r);
+  }
+  return x;
+}
+#elif X_HW == 0
+FN float sgx_warp(__local uint* s, float x, int largest) {
+  __local float* of = (__local float*)s + (int)get_local_id(0) / WARP * WARP;
+  of[(int)get_local_id(0) % WARP] = x;
+  wg_barrier();
+  float r = of[0];
+  for (int i = 1; i < WARP; i++) r = largest ? fmax(r, of[i]) : r + of[i];
+  wg_barrier();
+  return r;
+}
+#define warp_max(x) sgx_warp(sgx_, x, 1)
+#define warp_sum(x) sgx_warp(sgx_, x, 0)
+#else
+#define warp_max(x) (x)
+#define warp_sum(x) (x)
+#endif
+
+FN void find_unit_of(ARGS a, int token, Unit* u) {
+  const __global int* cu_q = (const __global int*)a->cu_q;
+  const __global int* kv_len = (const __global int*)a->kv_len;
+  // Almost always row i has query i: three loads at a time.
+  const int begin = cu_q[token], end = cu_q[token + 1], length = kv_len[token];
+  if (begin == token && end == begin + 1) {
+    u->row = token, u->token = token, u->tokens = 1, u->position = length - 1, u->end = length;
+    u->first = a->window > 0 ? max(0, length - a->window) : 0;
+  } else {
+    find_unit(cu_q, kv_len, a->batch, token, 1, a->window, u);
+  }
+}
+// Barriers.
+FN void find_work(ARGS a, int3 at, __local Work* w) {
+  if (get_local_id(0) == 0) {
+    Unit u;
+    Part p;
+    find_unit_of(a, at.x, &u);
+    find_part(u, at.z, a->max_parts, a->min_rounds, &p);
+    const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks;
+    w->unit = (long)at.x * a->head_groups + at.y;
+    w->row = u.row, w->token = u.token, w->part = at.z, w->parts = p.parts, w->begin = p.begin, w->end = p.end;
+    w->kv = at.y / chunks;
+    w->head = w->kv * a->group + chunk * HEADS;
+    w->heads = min(HEADS, a->group - chunk * HEADS);
+    w->first = u.first, w->last = u.end;
+    w->first_group = u.first / 16 * 16;
+    w->last_group = max(0, (u.end - 1) / 16 * 16);
+  }
+  wg_barrier();
+}
+
+// Where the groups of 16 keys of rounds from r on are: first words of the block, and the token in it. Groups that nobody sees
+// are replaced by one that somebody does: their blocks may be missing.
+FN void look_up(ARGS a, const __local Work* w, int r, __local long* block, __local int* token) {
+  const int lid = (int)get_local_id(0), at = r * TILE + lid * 16;
+  if (w->begin >= w->end || at >= w->end * TILE) return;
+  const int key = clamp(at, w->first_group, w->last_group), page = key / a->block_tokens;
+  block[lid] = ((const __global int*)a->table)[w->row * a->table_stride + page] * a->block_words;
+  token[lid] = key - page * a->block_tokens;
+}
+
+// Two numbers of a row of n, zeros past the end.
+FN uint load_pair(const __global float* x, int i, int n, int real) {
+  const float lo = x[AT_MOST(i, n - 1)], hi = x[AT_MOST(i + 1, n - 1)];
+  return bf_pair(real && i < n ? lo : 0.0f, real && i + 1 < n ? hi : 0.0f);
+}
+FN void store_4(float4 v, int d, int n, int aligned, __global float* y) {
+  if (aligned && d + 4 <= n) {
+    *(__global float4*)(y + d) = v;
+  } else {
+    if (d < n) y[d] = v.x;
+    if (d + 1 < n) y[d + 1] = v.y;
+    if (d + 2 < n) y[d + 2] = v.z;
+    if (d + 3 < n) y[d + 3] = v.w;
+  }
+}
+// What a head's values are multiplied with in the end. most and sink as exponents of 2.
+FN float last_factor(float most, float sum, float sink) {
+  const float both = fmax(most, sink), f = native_exp2(most - both);
+  return f / (sum * f + native_exp2(sink - both));
+}
+FN float sink_of(ARGS a, int head) { return a->has_sinks ? ((const __global float*)a->sinks)[head] * LOG2E : -INFINITY; }
+FN __global float* y_of(ARGS a, const __local Work* w, int head) {
+  return (__global float*)a->y + ((long)w->token * a->heads + w->head + head) * DIM;
+}
+
+// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y.
+FN void merge_bundle(ARGS a, const __local Work* w, int first, int step, int n, int all, int y_aligned) {
+  const int lid = (int)get_local_id(0), quads = PADDED / 4;
+  __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
+  __global float2* ml = (__global float2*)a->part_ml + (w->unit * a->max_parts + first) * HEADS;
+  const long o_step = (long)step * HEADS * PADDED;
+  const int ml_step = step * HEADS;
+  for (int i = lid; i < w->heads * quads; i += WG) {
+    const int head = i / quads, d = (i - head * quads) * 4;
+    float2 of[BUNDLE];
+    float4 v[BUNDLE];
+    UNROLL for (int j = 0; j < BUNDLE; j++) {
+      const int from = min(j, n - 1);
+      of[j] = ml[from * ml_step + head];
+      v[j] = *(const __global float4*)(o + from * o_step + head * PADDED + d);
+    }
+    float most = of[0].x;
+    UNROLL for (int j = 1; j < BUNDLE; j++) most = fmax(most, of[j].x);
+    float sum = 0.0f;
+    float4 total = (float4)(0.0f);
+    UNROLL for (int j = 0; j < BUNDLE; j++) {
+      const float f = j < n ? native_exp2(of[j].x - most) : 0.0f;
+      sum = fma(f, of[j].y, sum);
+      total = fma(v[j], (float4)(f), total);
+    }
+    if (all) store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
+    else *(__global float4*)(o + head * PADDED + d) = total;
+  }
+  if (all) return;
+  float most = -INFINITY, sum = 0.0f;
+  if (lid < w->heads) {
+    for (int j = 0; j < n; j++) most = fmax(most, ml[j * ml_step + lid].x);
+    for (int j = 0; j < n; j++) sum = fma(native_exp2(ml[j * ml_step + lid].x - most), ml[j * ml_step + lid].y, sum);
+  }
+  group_barrier();  // all have read them
+  if (lid < w->heads) ml[lid] = (float2)(most, sum);
+}
+// Whoever comes last of a bundle merges it, and takes part in the next larger ones.
+FN void merge(ARGS a, const __local Work* w, int y_aligned, __local int* flag) {
+  volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
+  int index = w->part, count = w->parts, step = 1, go = count > 1;
+  while (go) {
+    const int bundle = index / BUNDLE, n = min(BUNDLE, count - bundle * BUNDLE);
+    group_barrier();
+    if (get_local_id(0) == 0) {
+      *flag = count_arrival(counter + bundle) == n - 1;
+      if (*flag) counter[bundle] = 0;
+    }
+    group_barrier();
+    go = *flag;
+    if (go) {
+      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, y_aligned);
+      count = (count + BUNDLE - 1) / BUNDLE;
+      counter += count, index = bundle, step *= BUNDLE;
+      go = count > 1;
+    }
+  }
+}
+
+// 16 bytes of each of the lane's lines.
+#define LOAD_K(r)                                                                                                       \
+  {                                                                                                                     \
+    const int n = ((r) - chunk) * (TILE / 16) + key_warp * 2 + lane / 16;                                               \
+    const __global uint* from = pool + block_at[n] + token_at[n] * words + lane / 4 % 4 * 4;                     \
+    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD4(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, words - 1) * 16); \
+  }
+#define LOAD_V(r, part_of_steps)                                                                                        \
+  EACH for (int s = 0; s < V_STEPS / 2; s++) {                                                                          \
+    const int n = ((r) - chunk) * (TILE / 16) + v_slice * V_STEPS + (part_of_steps) * (V_STEPS / 2) + s;                \
+    const __global uint* from = pool + block_at[n] + values + token_at[n] * 8 + t * 16 + lane / 4 % 4 * 4;              \
+    EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                           \
+      const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;     \
+      v[part_of_steps][(i * V_STEPS / 2 + s) * 2] = LD4(line);                                                          \
+      v[part_of_steps][(i * V_STEPS / 2 + s) * 2 + 1] = LD4(line + 64);                                                 \
+    }                                                                                                                   \
+  }
+
+FN void attention_decode_body(const attention_decode_args* args, Groups groups, __local float* mem, Wait wait) {
+  __local float* part = mem;
+  __local uint* prob = (__local uint*)(mem + PARTS);
+  __local float* factor = mem + PARTS + PROBS;
+  __local float2* most_sum = (__local float2*)factor;
+  __local Work* w = (__local Work*)(factor + 2 * HEADS);
+  __local long* block_at = (__local long*)(factor + 2 * HEADS + WORK_FLOATS + ARG_FLOATS);
+  __local attention_decode_args* a = (__local attention_decode_args*)(factor + 2 * HEADS + WORK_FLOATS);
+  __local int* token_at = (__local int*)(block_at + PLACES);
+  __local int* flag = token_at + PLACES;
+#if X_HW == 0
+  __local uint* sgx_ = (__local uint*)(mem + PLAIN_FLOATS);
+#endif
+  if (get_local_id(0) == 0) *a = *args;
+  wg_barrier();
+  const int lid = (int)get_local_id(0), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4;
+  const int key_warp = warp % KEY_WARPS, k_slice = warp / KEY_WARPS, v_warp = warp % V_WARPS, v_slice = warp / V_WARPS;
+  const int words = PADDED / 2, panels = PADDED / 16, panel_words = 8 * a->block_tokens;
+  const int y_aligned = DIM % 4 == 0 && (a->y & 15) == 0;
+  const int values = a->block_tokens * words;  // after the keys
+  const float log2_scale = a->scale * LOG2E;
+  if (groups.first < groups.count) {
+    find_work(a, group_at(groups, groups.first), w);
+    look_up(a, w, w->begin, block_at, token_at);
+  }
+  phase_wait(wait);
+  for (int i = groups.first; i < groups.count; i += groups.step) {
+    if (i > groups.first) {
+      wg_barrier();
+      find_work(a, group_at(groups, i), w);
+      look_up(a, w, w->begin, block_at, token_at);
+    }
+    if (w->begin >= w->end) continue;
+    wg_barrier();
+    const __global uint* pool = (const __global uint*)a->pool + a->offset_words + w->kv * a->head_words;
+    const int2 sees = (int2)(w->first, w->last);
+    uint4 k[K_STEPS * 2], v[2][V_BLOCKS * V_STEPS];
+    uint2 query[K_STEPS];
+    {
+      const __global float* q = (const __global float*)a->q + (long)w->token * a->qs.x + (long)(w->head + min(g, w->heads - 1)) * a->qs.y;
+      EACH for (int s = 0; s < K_STEPS; s++) {
+        const int d = (k_slice * K_STEPS + s) * 16 + 2 * t;
+        query[s] = (uint2)(load_pair(q, d, DIM, g < w->heads), load_pair(q, d + 8, DIM, g < w->heads));
+      }
+    }
+    float4 o[V_BLOCKS * 2];
+    EACH for (int n = 0; n < V_BLOCKS * 2; n++) o[n] = (float4)(0.0f);
+    float most = -INFINITY, sum = 0.0f;  // of head `warp`; the sum over this lane's keys alone
+    for (int chunk = w->begin; chunk < w->end; chunk += ROUNDS) {
+      const int chunk_end = min(w->end, chunk + ROUNDS);
+      if (chunk > w->begin) {
+        wg_barrier();
+        look_up(a, w, chunk, block_at, token_at);
+        wg_barrier();
+      }
+      for (int r = chunk; r < chunk_end; r++) {
+        LOAD_K(r)
+        LOAD_V(r, 0)
+        float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
+        EACH for (int s = 0; s < K_STEPS; s++) {
+          s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), query[s], s0);
+          s1 = mma_16816((uint4)(k[2 * s].z, k[2 * s].w, k[2 * s + 1].z, k[2 * s + 1].w), query[s], s1);
+        }
+        LOAD_V(r, 1)
+        __local float* to = part + (k_slice * HEADS + 2 * t) * PITCH + key_warp * 32 + 4 * g;
+        *(__local float4*)to = (float4)(s0.x, s0.z, s1.x, s1.z);
+        *(__local float4*)(to + PITCH) = (float4)(s0.y, s0.w, s1.y, s1.w);
+        wg_barrier();
+
+        float x[TILE / 32];
+        float largest = most;
+        UNROLL for (int j = 0; j < TILE / 32; j++) {
+          const int key = r * TILE + j * 32 + lane;
+          x[j] = 0.0f;
+          UNROLL for (int n = 0; n < K_SLICES; n++) x[j] += part[(n * HEADS + warp) * PITCH + j * 32 + lane];
+          x[j] = key >= sees.x && key < sees.y ? x[j] * log2_scale : -INFINITY;
+          largest = fmax(largest, x[j]);
+        }
+        largest = warp_max(largest);
+        const float base = largest == -INFINITY ? 0.0f : largest, f = native_exp2(most - base);
+        sum *= f;
+        UNROLL for (int j = 0; j < TILE / 32; j++) {
+          const ushort e = f2bf(native_exp2(x[j] - base));
+          sum += bf2f(e);
+          ((__local ushort*)prob)[warp * (2 * PROB_PITCH) + j * 32 + lane] = e;
+        }
+        if (lane == 0) factor[warp] = f;
+        most = largest;
+        wg_barrier();
+
+        const float f0 = factor[2 * t], f1 = factor[2 * t + 1];
+        EACH for (int n = 0; n < V_BLOCKS * 2; n++) o[n] *= (float4)(f0, f1, f0, f1);
+        const int v_key = r * TILE + v_slice * V_STEPS * 16 + 2 * t, partly = r * TILE < w->first_group || (r + 1) * TILE > sees.y;
+        EACH for (int s = 0; s < V_STEPS; s++) {
+          const __local uint* p = prob + g * PROB_PITCH + (v_slice * V_STEPS + s) * 8 + t;
+          const uint2 b = (uint2)(p[0], p[4]);
+          const int key = v_key + s * 16;
+          EACH for (int n = 0; n < V_BLOCKS; n++) {
+            const int at = (n * V_STEPS / 2 + s % (V_STEPS / 2)) * 2;
+            uint4 v0 = v[s / (V_STEPS / 2)][at], v1 = v[s / (V_STEPS / 2)][at + 1];
+            if (partly) {  // beyond the last key lies anything, even NaN
+              v0 = key >= w->first_group && key < sees.y ? v0 : (uint4)(0u);
+              v1 = key + 8 >= w->first_group && key + 8 < sees.y ? v1 : (uint4)(0u);
+            }
+            o[2 * n] = mma_16816((uint4)(v0.x, v0.y, v1.x, v1.y), b, o[2 * n]);
+            o[2 * n + 1] = mma_16816((uint4)(v0.z, v0.w, v1.z, v1.w), b, o[2 * n + 1]);
+          }
+        }
+      }
+    }
+
+    // The slices of keys.
+    sum = warp_sum(sum);
+    wg_barrier();
+    if (lane == 0) most_sum[warp] = (float2)(most, sum);
+    if (V_SLICES > 1 && v_slice > 0) {
+      __local float* to = part + ((v_slice - 1) * HEADS + 2 * t) * DIMS + v_warp * 32 + 4 * g;
+      *(__local float4*)to = (float4)(o[0].x, o[0].z, o[1].x, o[1].z);
+      *(__local float4*)(to + DIMS) = (float4)(o[0].y, o[0].w, o[1].y, o[1].w);
+    }
+    wg_barrier();
+    if (v_slice == 0) {
+      const long slot = (w->unit * a->max_parts + w->part) * HEADS;
+      EACH for (int n = 0; n < V_BLOCKS; n++) {
+        const int d = (v_warp + n * V_WARPS) * 32 + 4 * g;
+        EACH for (int h = 0; h < 2; h++) {
+          const int head = 2 * t + h;
+          float4 x = h ? (float4)(o[2 * n].y, o[2 * n].w, o[2 * n + 1].y, o[2 * n + 1].w) : (float4)(o[2 * n].x, o[2 * n].z, o[2 * n + 1].x, o[2 * n + 1].z);
+          UNROLL for (int s = 1; s < V_SLICES; s++) x += *(const __local float4*)(part + ((s - 1) * HEADS + head) * DIMS + d);
+          if (head < w->heads && w->parts > 1) {
+            if (d < PADDED) *(__global float4*)((__global float*)a->part_o + (slot + head) * PADDED + d) = x;
+          } else if (head < w->heads) {
+            const float2 of = most_sum[head];
+            store_4(x * last_factor(of.x, of.y, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
+          }
+        }
+      }
+      if (w->parts > 1 && lid < w->heads) ((__global float2*)a->part_ml)[slot + lid] = most_sum[lid];
+    }
+    merge(a, w, y_aligned, flag);
+  }
+}
+RANGE_KERNEL(attention_decode, LOCALS)
