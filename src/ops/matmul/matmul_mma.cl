@@ -136,8 +136,8 @@ void matmul_mma(__global const float* x, int4 xs, int x_div, __global const ucha
       EACH for (int j = 0; j < 4; j++) {
 #if WT == 4
         const uint e = e8m0_pair(s, j);
-        b[h * 4 + j][0] = (uint2)(e2m1_pair(v[0][j], 0, e), e2m1_pair(v[0][j], 1, e));
-        b[h * 4 + j][1] = (uint2)(e2m1_pair(v[0][j], 2, e), e2m1_pair(v[0][j], 3, e));
+        b[h * 4 + j][0] = (uint2)(bf_mul(e2m1_pair(v[0][j], 0), e), bf_mul(e2m1_pair(v[0][j], 1), e));
+        b[h * 4 + j][1] = (uint2)(bf_mul(e2m1_pair(v[0][j], 2), e), bf_mul(e2m1_pair(v[0][j], 3), e));
 #elif WT == 3
         b[h * 4 + j][0] = (uint2)(e4m3_pair(v[0][j], 0), e4m3_pair(v[0][j], 1));
         b[h * 4 + j][1] = (uint2)(e4m3_pair(v[1][j], 0), e4m3_pair(v[1][j], 1));
