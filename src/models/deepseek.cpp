@@ -54,16 +54,11 @@ struct Layer {
   GatedMlp shared;
   bool sparse = false;
 
-  Tensor feed_forward(Ctx& c, Tensor x) const {
-    if (!sparse) return mlp(c, x);
-    Tensor y = moe(c, x, router(c, x));
-    if (shared.down.w) add_to(c, y, shared(c, x));
-    return y;
-  }
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape&) const {  // x: [T, H], in place
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table, const Shape&) const {
     const ArenaScope scope(c);
-    add_to(c, x, attn(c, in_norm(c, x), rope_table));
-    add_to(c, x, feed_forward(c, post_norm(c, x)));
+    r.add(c, attn(c, r.h, rope_table), &post_norm);
+    if (!sparse) return r.add(c, mlp(c, r.h), next);
+    r.add(c, moe(c, r.h, router(c, r.h)), next, {.other = shared.down.w ? shared(c, r.h) : Tensor{}});
   }
   void params(ParamList& p, const std::string& n, const Shape& f) {
     p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);

@@ -32,21 +32,15 @@ struct Shape {
 };
 
 struct Layer {
-  Norm in_norm, post_attn, pre_ffn, post_ffn, q_norm, k_norm;
+  Norm in_norm, post_attn, pre_ffn, post_ffn;
   Linear qkv, o;
   PagedAttention attn;
   GatedMlp mlp;
 
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table) const {
     const ArenaScope scope(c);
-    Tensor p = qkv(c, in_norm(c, x));
-    Tensor q = q_norm(c, heads(p, 0, f.heads, f.dim));
-    Tensor k = k_norm(c, heads(p, f.heads * f.dim, f.kv_heads, f.dim));
-    rope(c, q, rope_table);
-    rope(c, k, rope_table);
-    attn.store(c, k, heads(p, (f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim));
-    post_attn.add_to(c, x, o(c, attn(c, q)));
-    post_ffn.add_to(c, x, mlp(c, pre_ffn(c, x)));
+    r.add(c, o(c, attn(c, qkv(c, r.h), rope_table)), &pre_ffn, {.after = &post_attn});
+    r.add(c, mlp(c, r.h), next, {.after = &post_ffn});
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {
@@ -56,8 +50,8 @@ struct Layer {
     p.vector(n + "post_attention_layernorm.weight", post_attn.w, f.hidden);
     p.vector(n + "pre_feedforward_layernorm.weight", pre_ffn.w, f.hidden);
     p.vector(n + "post_feedforward_layernorm.weight", post_ffn.w, f.hidden);
-    p.vector(a + "q_norm.weight", q_norm.w, f.dim);
-    p.vector(a + "k_norm.weight", k_norm.w, f.dim);
+    p.vector(a + "q_norm.weight", attn.q_norm.w, f.dim);
+    p.vector(a + "k_norm.weight", attn.k_norm.w, f.dim);
     p.fused(a + "qkv_proj.weight", qkv.w, f.hidden, {{a + "q_proj.weight", q}, {a + "k_proj.weight", kv}, {a + "v_proj.weight", kv}});
     p.matrix(a + "o_proj.weight", o.w, f.hidden, q);
     mlp.params(p, n + "mlp.", f.hidden, f.ffn);
@@ -81,9 +75,10 @@ class Gemma3 final : public Model {
     ends_.embed.scale = float(std::sqrt(double(f_.hidden))), ends_.norm.eps = f_.eps, ends_.norm.w_offset = 1;
     for (size_t i = 0; i < layers_.size(); i++) {
       Layer& l = layers_[i];
-      for (Norm* n : {&l.in_norm, &l.post_attn, &l.pre_ffn, &l.post_ffn, &l.q_norm, &l.k_norm}) n->eps = f_.eps, n->w_offset = 1;
+      for (Norm* n : {&l.in_norm, &l.post_attn, &l.pre_ffn, &l.post_ffn}) n->eps = f_.eps, n->w_offset = 1;
       l.mlp.act = Act::kGeluTanh;
       l.attn = {f_.heads, f_.kv_heads, f_.dim, f_.full[i] ? 0 : f_.window, float(1.0 / std::sqrt(f_.query_scalar)), {}, {}};
+      l.attn.q_norm.on = l.attn.k_norm.on = true, l.attn.eps = f_.eps, l.attn.w_offset = 1;
       l.attn.declare(layout_);
     }
   }
@@ -108,9 +103,10 @@ class Gemma3 final : public Model {
   Tensor forward(Ctx& c) const override {
     Tensor x = ends_.embed(c, c.batch.tokens);
     const Tensor full = full_rope_.table(c), sliding = sliding_rope_.table(c);
+    const Residual r{x, layers_[0].in_norm(c, x)};
     for (size_t i = 0; i < layers_.size(); i++) {
       c.hidden(int(i), x);
-      layers_[i](c, x, f_.full[i] ? full : sliding, f_);
+      layers_[i](c, r, i + 1 < layers_.size() ? &layers_[i + 1].in_norm : nullptr, f_.full[i] ? full : sliding);
     }
     Tensor logits = ends_.logits(c, x, layers_.size());
     if (f_.softcap > 0 && logits.rank) c.run(Softcap{logits, logits, float(f_.softcap)});

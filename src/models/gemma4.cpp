@@ -72,7 +72,7 @@ struct Shape {
 
 struct Layer {
   LayerShape s;
-  Norm in_norm, post_attn, pre_ffn, post_ffn, q_norm, k_norm, v_norm;
+  Norm in_norm, post_attn, pre_ffn, post_ffn;
   Linear qkv, o;
   PagedAttention attn;
   GatedMlp mlp;
@@ -85,34 +85,34 @@ struct Layer {
   Linear router;
   Moe moe;
 
-  void attend(Ctx& c, Tensor x, Tensor rope_table) const {
-    Tensor p = qkv(c, in_norm(c, x));
-    Tensor q = q_norm(c, heads(p, 0, s.heads, s.dim));
-    rope(c, q, rope_table);
+  Tensor attend(Ctx& c, Tensor x, Tensor rope_table) const {
+    Tensor p = qkv(c, x), q = heads(p, 0, s.heads, s.dim), k, v;
     if (s.owns_kv) {
-      Tensor raw_k = heads(p, s.heads * s.dim, s.kv_heads, s.dim);
-      Tensor raw_v = s.k_eq_v ? raw_k : heads(p, (s.heads + s.kv_heads) * s.dim, s.kv_heads, s.dim);
-      Tensor k = k_norm(c, raw_k);
-      rope(c, k, rope_table);
-      attn.store(c, k, v_norm(c, raw_v));
+      k = heads(p, s.heads * s.dim, s.kv_heads, s.dim);
+      v = s.k_eq_v ? k : heads(p, (s.heads + s.kv_heads) * s.dim, s.kv_heads, s.dim);
     }
-    post_attn.add_to(c, x, o(c, attn(c, q)));
+    return o(c, attn(c, q, k, v, rope_table));
   }
 
-  Tensor feed_forward(Ctx& c, Tensor x) const {
-    Tensor f = mlp(c, pre_ffn(c, x));
-    if (!router.w) return f;
-    Tensor y = post_mlp(c, f);
-    post_moe.add_to(c, y, moe(c, pre_moe(c, x), router(c, router_norm(c, x))));
-    return y;
-  }
-
-  // x: the residual stream [T, H], changed in place; ple: this layer's slice [T, P] or empty
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, Tensor ple) const {
+  // ple: this layer's slice [T, P] or empty
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table, Tensor ple) const {
     const ArenaScope scope(c);
-    attend(c, x, rope_table);
-    post_ffn.add_to(c, x, feed_forward(c, x), ple_gate.w ? Tensor{} : scalar);
-    if (ple_gate.w) ple_norm.add_to(c, x, ple_proj(c, act_mul(c, ple_gate(c, x), ple, Act::kGeluTanh)), scalar);
+    Tensor y = attend(c, r.h, rope_table);
+    Joint joint{.after = &post_ffn};
+    if (router.w) {
+      Tensor for_moe = c.temp({y.rows(), y.cols()}), for_router = c.temp({y.rows(), y.cols()});
+      r.add(c, y, &pre_ffn, {.after = &post_attn, .also = {{{&pre_moe, for_moe}, {&router_norm, for_router}}}});
+      joint = {.after = &post_mlp, .other = moe(c, for_moe, router(c, for_router)), .after_other = &post_moe, .after_sum = &post_ffn};
+    } else {
+      r.add(c, y, &pre_ffn, {.after = &post_attn});
+    }
+    y = mlp(c, r.h);
+    if (!ple_gate.w) {
+      joint.scale = scalar;
+      return r.add(c, y, next, joint);
+    }
+    r.add(c, y, nullptr, joint);
+    r.add(c, ple_proj(c, act_mul(c, ple_gate(c, r.x), ple, Act::kGeluTanh)), next, {.after = &ple_norm, .scale = scalar});
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {
@@ -124,8 +124,8 @@ struct Layer {
     const int64_t q = s.heads * s.dim, kv = s.owns_kv ? s.kv_heads * s.dim : 0;
     p.fused(n + "self_attn.qkv_proj.weight", qkv.w, f.hidden,
             {{n + "self_attn.q_proj.weight", q}, {n + "self_attn.k_proj.weight", kv}, {n + "self_attn.v_proj.weight", s.k_eq_v ? 0 : kv}});
-    p.vector(n + "self_attn.q_norm.weight", q_norm.w, s.dim);
-    if (s.owns_kv) p.vector(n + "self_attn.k_norm.weight", k_norm.w, s.dim);
+    p.vector(n + "self_attn.q_norm.weight", attn.q_norm.w, s.dim);
+    if (s.owns_kv) p.vector(n + "self_attn.k_norm.weight", attn.k_norm.w, s.dim);
     p.matrix(n + "self_attn.o_proj.weight", o.w, f.hidden, q);
     mlp.params(p, n + "mlp.", f.hidden, s.ffn);
     if (f.ple) {
@@ -154,11 +154,12 @@ class Gemma4 final : public Model {
     for (size_t i = 0; i < layers_.size(); i++) {
       Layer& l = layers_[i];
       l.s = f_.layer[i];
-      for (Norm* n : {&l.in_norm, &l.post_attn, &l.pre_ffn, &l.post_ffn, &l.q_norm, &l.k_norm, &l.v_norm, &l.ple_norm, &l.pre_moe, &l.post_mlp, &l.post_moe, &l.router_norm})
+      for (Norm* n : {&l.in_norm, &l.post_attn, &l.pre_ffn, &l.post_ffn, &l.ple_norm, &l.pre_moe, &l.post_mlp, &l.post_moe, &l.router_norm})
         n->eps = float(f_.eps);
       l.mlp.act = l.moe.act = Act::kGeluTanh;
       l.moe.top_k = int(f_.top_k);
       l.attn = {l.s.heads, l.s.kv_heads, l.s.dim, l.s.full ? 0 : int(f_.window), 1.0f, {}};
+      l.attn.q_norm.on = l.attn.k_norm.on = l.attn.v_norm.on = true, l.attn.eps = float(f_.eps);
       if (l.s.owns_kv) l.attn.declare(layout_);
       else l.attn.cache = last_owner(t, i);
       RopeKind& kind = l.s.full ? full_rope_ : sliding_rope_;
@@ -250,9 +251,10 @@ class Gemma4 final : public Model {
     if (from == to) return;
     const Tensor full = full_rope_.values.empty() ? Tensor{} : full_rope_.table(c);
     const Tensor sliding = sliding_rope_.values.empty() ? Tensor{} : sliding_rope_.table(c);
+    const Residual r{x, layers_[size_t(from)].in_norm(c, x)};
     for (int i = from; i < to; i++) {
       const Layer& l = layers_[size_t(i)];
-      l(c, x, l.s.full ? full : sliding, ple ? columns(ple, i * f_.ple, f_.ple) : Tensor{});
+      l(c, r, i + 1 < to ? &layers_[size_t(i + 1)].in_norm : nullptr, l.s.full ? full : sliding, ple ? columns(ple, i * f_.ple, f_.ple) : Tensor{});
       if (i + 1 < int(layers_.size())) c.hidden(i + 1, x);
     }
   }

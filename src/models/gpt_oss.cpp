@@ -32,18 +32,10 @@ struct Layer {
   PagedAttention attn;
   Moe moe;
 
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table, const Shape&) const {
     const ArenaScope scope(c);
-    Tensor p = qkv(c, in_norm(c, x));
-    Tensor q = heads(p, 0, f.heads, f.dim);
-    Tensor k = heads(p, f.heads * f.dim, f.kv_heads, f.dim);
-    Tensor v = heads(p, (f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
-    rope(c, q, rope_table);
-    rope(c, k, rope_table);
-    attn.store(c, k, v);
-    add_to(c, x, o(c, attn(c, q)));
-    Tensor h = post_norm(c, x);
-    add_to(c, x, moe(c, h, router(c, h)));
+    r.add(c, o(c, attn(c, qkv(c, r.h), rope_table)), &post_norm);
+    r.add(c, moe(c, r.h, router(c, r.h)), next);
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {

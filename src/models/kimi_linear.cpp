@@ -84,17 +84,11 @@ struct Layer {
   Moe moe;
   GatedMlp shared;
 
-  Tensor feed_forward(Ctx& c, Tensor x) const {
-    if (!sparse) return mlp(c, x);
-    Tensor y = moe(c, x, router(c, x));
-    if (shared.down.w) add_to(c, y, shared(c, x));
-    return y;
-  }
-  void operator()(Ctx& c, Tensor x, Tensor, const Shape& f) const {  // x: [T, H], in place; nothing is rotated
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor, const Shape& f) const {  // nothing is rotated
     const ArenaScope scope(c);
-    Tensor h = in_norm(c, x);
-    add_to(c, x, full ? mla(c, h, {}) : kda(c, h, f));
-    add_to(c, x, feed_forward(c, post_norm(c, x)));
+    r.add(c, full ? mla(c, r.h, {}) : kda(c, r.h, f), &post_norm);
+    if (!sparse) return r.add(c, mlp(c, r.h), next);
+    r.add(c, moe(c, r.h, router(c, r.h)), next, {.other = shared.down.w ? shared(c, r.h) : Tensor{}});
   }
   void params(ParamList& p, const std::string& n, const Shape& f) {
     p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);

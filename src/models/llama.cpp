@@ -66,26 +66,17 @@ struct Shape {
 };
 
 struct Layer {
-  Norm in_norm, post_norm, q_norm, k_norm;
+  Norm in_norm, post_norm;
   Linear qkv, o, router;
   PagedAttention attn;
   GatedMlp mlp;
   Moe moe;
   bool sparse = false;
 
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table, const Shape&) const {
     const ArenaScope scope(c);
-    Tensor p = qkv(c, in_norm(c, x));
-    Tensor q = heads(p, 0, f.heads, f.dim);
-    Tensor k = heads(p, f.heads * f.dim, f.kv_heads, f.dim);
-    Tensor v = heads(p, (f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
-    if (f.qk_norm) q = q_norm(c, q), k = k_norm(c, k);
-    rope(c, q, rope_table);
-    rope(c, k, rope_table);
-    attn.store(c, k, v);
-    add_to(c, x, o(c, attn(c, q)));
-    Tensor h = post_norm(c, x);
-    add_to(c, x, sparse ? moe(c, h, router(c, h)) : mlp(c, h));
+    r.add(c, o(c, attn(c, qkv(c, r.h), rope_table)), &post_norm);
+    r.add(c, sparse ? moe(c, r.h, router(c, r.h)) : mlp(c, r.h), next);
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {
@@ -93,7 +84,7 @@ struct Layer {
     const std::string a = n + "self_attn.";
     p.vector(n + "input_layernorm.weight", in_norm.w, f.hidden);
     p.vector(n + "post_attention_layernorm.weight", post_norm.w, f.hidden);
-    if (f.qk_norm) p.vector(a + "q_norm.weight", q_norm.w, f.dim), p.vector(a + "k_norm.weight", k_norm.w, f.dim);
+    if (f.qk_norm) p.vector(a + "q_norm.weight", attn.q_norm.w, f.dim), p.vector(a + "k_norm.weight", attn.k_norm.w, f.dim);
     p.fused(a + "qkv_proj.weight", qkv.w, f.hidden, {{a + "q_proj.weight", q}, {a + "k_proj.weight", kv}, {a + "v_proj.weight", kv}});
     if (f.qkv_bias) p.floats(a + "qkv_proj.bias", qkv.bias, {q + 2 * kv}, {{a + "q_proj.bias", q}, {a + "k_proj.bias", kv}, {a + "v_proj.bias", kv}});
     p.matrix(a + "o_proj.weight", o.w, f.hidden, q);
@@ -112,10 +103,11 @@ std::unique_ptr<Model> make_llama(const Config& c, const ModelOptions& options, 
   model->ends.tied = c.flag_or("tie_word_embeddings", false), model->ends.norm.eps = f.eps;
   for (size_t i = 0; i < model->layers.size(); i++) {
     Layer& l = model->layers[i];
-    for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f.eps;
+    l.in_norm.eps = l.post_norm.eps = f.eps;
     l.sparse = f.sparse[i];
     l.moe.top_k = int(f.top_k), l.moe.renormalise = f.renormalise;
     l.attn = {f.heads, f.kv_heads, f.dim, f.window[i], 1.0f / std::sqrt(float(f.dim)), {}, {}};
+    l.attn.q_norm.on = l.attn.k_norm.on = f.qk_norm, l.attn.eps = f.eps;
     l.attn.declare(model->layout);
   }
   return model;

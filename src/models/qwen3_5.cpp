@@ -51,7 +51,6 @@ struct Layer {
   Norm in_norm, post_norm;
   // gated attention
   Linear qkv, o;
-  Norm q_norm, k_norm;
   PagedAttention attn;
   // Gated DeltaNet
   Linear in, out;
@@ -66,13 +65,9 @@ struct Layer {
   Tensor attend(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {
     Tensor p = qkv(c, x);
     Tensor q_and_gate = heads(p, 0, f.heads, 2 * f.dim), gate = head_part(q_and_gate, f.dim, f.dim);
-    Tensor q = q_norm(c, head_part(q_and_gate, 0, f.dim));
-    Tensor k = k_norm(c, heads(p, 2 * f.heads * f.dim, f.kv_heads, f.dim));
-    Tensor v = heads(p, (2 * f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
-    rope(c, q, rope_table);
-    rope(c, k, rope_table);
-    attn.store(c, k, v);
-    return o(c, flat_heads(act_mul(c, gate, as_heads(attn(c, q), f.heads), Act::kSigmoid)));
+    Tensor k = heads(p, 2 * f.heads * f.dim, f.kv_heads, f.dim), v = heads(p, (2 * f.heads + f.kv_heads) * f.dim, f.kv_heads, f.dim);
+    Tensor y = attn(c, head_part(q_and_gate, 0, f.dim), k, v, rope_table);
+    return o(c, flat_heads(act_mul(c, gate, as_heads(y, f.heads), Act::kSigmoid)));
   }
 
   Tensor remember(Ctx& c, Tensor x, const Shape& f) const {
@@ -89,11 +84,10 @@ struct Layer {
     return y;
   }
 
-  void operator()(Ctx& c, Tensor x, Tensor rope_table, const Shape& f) const {  // x: [T, H], in place
+  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor rope_table, const Shape& f) const {
     const ArenaScope scope(c);
-    Tensor h = in_norm(c, x);
-    add_to(c, x, full ? attend(c, h, rope_table, f) : remember(c, h, f));
-    add_to(c, x, feed_forward(c, post_norm(c, x)));
+    r.add(c, full ? attend(c, r.h, rope_table, f) : remember(c, r.h, f), &post_norm);
+    r.add(c, feed_forward(c, r.h), next);
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {
@@ -111,8 +105,8 @@ struct Layer {
   void attention_params(ParamList& p, const std::string& n, const Shape& f) {
     p.fused(n + "qkv_proj.weight", qkv.w, f.hidden,
             {{n + "q_proj.weight", 2 * f.heads * f.dim}, {n + "k_proj.weight", f.kv_heads * f.dim}, {n + "v_proj.weight", f.kv_heads * f.dim}});
-    p.vector(n + "q_norm.weight", q_norm.w, f.dim);
-    p.vector(n + "k_norm.weight", k_norm.w, f.dim);
+    p.vector(n + "q_norm.weight", attn.q_norm.w, f.dim);
+    p.vector(n + "k_norm.weight", attn.k_norm.w, f.dim);
     p.matrix(n + "o_proj.weight", o.w, f.hidden, f.heads * f.dim);
   }
   void delta_params(ParamList& p, const std::string& n, const Shape& f) {
@@ -140,11 +134,12 @@ std::unique_ptr<Model> make_text(const Config& top, const Config& c, bool moe, c
   for (size_t i = 0; i < model->layers.size(); i++) {
     Layer& l = model->layers[i];
     l.full = f.full[i];
-    for (Norm* n : {&l.in_norm, &l.post_norm, &l.q_norm, &l.k_norm}) n->eps = f.eps, n->w_offset = 1;
+    for (Norm* n : {&l.in_norm, &l.post_norm}) n->eps = f.eps, n->w_offset = 1;
     l.out_norm.eps = f.eps;
     l.moe.top_k = int(f.top_k);
     if (l.full) {
       l.attn = {f.heads, f.kv_heads, f.dim, 0, 1.0f / std::sqrt(float(f.dim)), {}, {}};
+      l.attn.q_norm.on = l.attn.k_norm.on = true, l.attn.eps = f.eps, l.attn.w_offset = 1;
       l.attn.declare(model->layout);
     } else {
       l.delta.key_heads = f.key_heads, l.delta.heads = f.value_heads, l.delta.key_dim = f.key_dim, l.delta.dim = f.value_dim, l.delta.taps = f.taps;

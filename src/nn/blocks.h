@@ -15,6 +15,8 @@
 #include "ops/latent_attention/latent_attention.h"
 #include "ops/matmul/matmul.h"
 #include "ops/moe/moe.h"
+#include "ops/qkv_store/qkv_store.h"
+#include "ops/residual_norm/residual_norm.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
 #include "ops/router/router.h"
@@ -42,8 +44,40 @@ struct Norm {
     c.run(RmsNorm{x, w, {}, {}, y, eps, w_offset});
     return y;
   }
-  // residual = (norm(x) + residual) * scale[0], in place
-  void add_to(Ctx& c, Tensor residual, Tensor x, Tensor scale = {}) const { c.run(RmsNorm{x, w, residual, scale, residual, eps, w_offset}); }
+};
+
+// How some families join a sublayer's output to the residual stream. Norms of one call have the same eps and w_offset.
+struct Joint {
+  struct Output { const Norm* norm; Tensor y; };
+  const Norm* after = nullptr;        // norm of the output
+  Tensor other;                       // output of another sublayer beside it
+  const Norm *after_other = nullptr, *after_sum = nullptr;
+  Tensor scale;                       // [1]: of the new stream
+  std::array<Output, 2> also{};       // norms of it besides the next sublayer's
+};
+
+// The residual stream between sublayers.
+struct Residual {
+  Tensor x;  // [T, H], changed in place
+  Tensor h;  // [T, H]: a norm of x, which the next sublayer reads
+
+  // x += y; h = next(x), unless next is null.
+  void add(Ctx& c, Tensor y, const Norm* next, const Joint& m = {}) const {
+    ResidualNorm a{y, {}, m.other, {}, {}, x, m.scale, {}, {}};
+    const Norm* any = nullptr;
+    const auto weight = [&](const Norm* n) {
+      if (!n) return Tensor{};
+      CHECK(!any || (any->eps == n->eps && any->w_offset == n->w_offset), n->eps, n->w_offset);
+      any = n;
+      return n->w;
+    };
+    a.x_w = weight(m.after), a.z_w = weight(m.after_other), a.s_w = weight(m.after_sum);
+    int outputs = 0;
+    for (const Joint::Output& o : {Joint::Output{next, h}, m.also[0], m.also[1]})
+      if (o.norm) a.y[outputs] = o.y, a.y_w[outputs++] = weight(o.norm);
+    if (any) a.eps = any->eps, a.w_offset = any->w_offset;
+    c.run(a);
+  }
 };
 
 struct Embedding {
@@ -61,7 +95,6 @@ inline Tensor gather_rows(Ctx& c, Tensor x, Tensor rows) {  // [T, n], [R] -> [R
   c.run(Gather{x, rows, y, 1.0f});
   return y;
 }
-inline void add_to(Ctx& c, Tensor residual, Tensor x) { c.run(Add{residual, x, residual, 1.0f}); }
 inline Tensor act_mul(Ctx& c, Tensor gate, Tensor up, Act act) {  // any leading dimensions; the result is contiguous
   Tensor y = gate.rank == 3 ? c.temp({gate.dim[0], gate.dim[1], gate.dim[2]}) : c.temp({gate.rows(), gate.cols()});
   c.run(ActMul{gate, up, y, act});
@@ -135,18 +168,28 @@ struct PagedAttention {
   float scale = 1.0f;
   CacheRef cache;
   Tensor sinks;  // [heads] or empty
+  QkvStore::HeadNorm q_norm, k_norm, v_norm;
+  float eps = 1e-6f, w_offset = 0.0f;  // of these norms
 
   void declare(CacheLayout& layout) {
     const int padded = int(round_up(dim, KvCache::kLane));
     cache = window > 0 ? layout.window_kv(kv_heads, padded, window) : layout.kv(kv_heads, padded);
   }
-  void store(Ctx& c, Tensor k, Tensor v) const {  // [T, kv_heads, dim]
-    c.run(KvStore{k, v, c.batch.groups[size_t(cache.group)].slots, kv(c)});
-  }
-  Tensor operator()(Ctx& c, Tensor q) const {     // [T, heads, dim] -> [T, heads * dim]; reads what store() wrote, here or in the layer it shares with
+  // q [T, heads, dim], overwritten; k and v [T, kv_heads, dim] as projected, or both empty to read what another layer stored.
+  // Returns [T, heads * dim].
+  Tensor operator()(Ctx& c, Tensor q, Tensor k, Tensor v, Tensor rope_table) const {
+    const Batch::Group& group = c.batch.groups[size_t(cache.group)];
+    QkvStore a{q, k, v, q_norm, {}, {}, rope_table, {}, {}, q, eps, w_offset};
+    if (k.rank) a.k_norm = k_norm, a.v_norm = v_norm, a.slots = group.slots, a.cache = kv(c);
+    c.run(a);
     Tensor y = c.temp({q.dim[0], heads, dim});
-    c.run(Attention{q, kv(c), c.batch.groups[size_t(cache.group)].table, c.batch.cu_q, c.batch.kv_len, y, scale, window, sinks});
+    c.run(Attention{q, kv(c), group.table, c.batch.cu_q, c.batch.kv_len, y, scale, window, sinks});
     return flat_heads(y);
+  }
+  // Of one product: queries, then keys, then values.
+  Tensor operator()(Ctx& c, Tensor qkv, Tensor rope_table) const {
+    const auto part = [&](int64_t from, int64_t n) { return xylem::heads(qkv, from * dim, n, dim); };
+    return (*this)(c, part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads), rope_table);
   }
 
  private:

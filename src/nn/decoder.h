@@ -4,8 +4,9 @@
 
 namespace xylem {
 
-// Shape: the config as read, with hidden, vocab, context and layers. Layer: params(list, "layers.0.", shape) and
-// operator()(ctx, x [T, H] in place, rope table, shape). A family's make() fills the public members, which are fixed from then on.
+// Shape: the config as read, with hidden, vocab, context and layers. Layer: in_norm, params(list, "layers.0.", shape) and
+// operator()(ctx, residual with h = in_norm(x), the next layer's norm or null, rope table, shape). A family's make() fills the
+// public members, which are fixed from then on.
 template <class Shape, class Layer>
 class Decoder final : public Model {
  public:
@@ -41,9 +42,10 @@ class Decoder final : public Model {
   Tensor forward(Ctx& c) const override {
     Tensor x = ends.embed(c, c.batch.tokens);
     const Tensor table = rope.values.empty() ? Tensor{} : rope.table(c);
+    const Residual r{x, layers[0].in_norm(c, x)};
     for (size_t i = 0; i < layers.size(); i++) {
       c.hidden(int(i), x);
-      layers[i](c, x, table, f);
+      layers[i](c, r, i + 1 < layers.size() ? &layers[i + 1].in_norm : nullptr, table, f);
     }
     return ends.logits(c, x, layers.size());
   }

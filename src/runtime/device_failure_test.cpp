@@ -192,15 +192,15 @@ class Without {
 TEST_F(DeviceFailure, MissingKernelsAreNamedOrRunOnTheCpu) {
   const std::vector<TokenId> want = answer(*start(config("cpu")));
   const Without<RmsNorm> no_norm;
-  const Without<Rope> no_rope;
+  const Without<RopeTable> no_rope;
   const std::string text = start_error(config());
-  for (const char* part : {"rms_norm", "rope of [", "--allow-fallback"}) EXPECT_TRUE(has(text, part)) << text;
+  for (const char* part : {"rms_norm of [", "rope_table", "--allow-fallback"}) EXPECT_TRUE(has(text, part)) << text;
   EXPECT_FALSE(has(text, "matmul"));
   EngineConfig c = config();
   c.allow_fallback = true;
   auto e = start(c);
   ASSERT_TRUE(e);
-  EXPECT_EQ(e->info().fallback_ops, (std::vector<std::string>{"rms_norm", "rope"}));
+  EXPECT_EQ(e->info().fallback_ops, (std::vector<std::string>{"rms_norm", "rope_table"}));
   EXPECT_EQ(answer(*e), want);
 }
 

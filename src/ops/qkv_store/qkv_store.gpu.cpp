@@ -27,7 +27,7 @@ void run(const QkvStore& a, Device& d) {
            int(a.dim()), int(padded(a)), int(a.pairs()), int(a.interleaved), int(lanes), std::countr_zero(uint64_t(tile)), int(q_groups), int(kv_groups), c.block_tokens, a.eps,
            a.w_offset);
 }
-const Kernel<QkvStore> k(Dev::kOpenCl, "heads", 10, fits, run);
+const Kernel<QkvStore> k(Dev::kOpenCl, "heads", 10, fits, run, "heads of at most 2048 numbers");
 
 }  // namespace
 }  // namespace xylem

@@ -16,6 +16,12 @@ bool aligned(ResidualNorm a) {
   a.fields(see, see, see);
   return yes;
 }
+std::string options(const ResidualNorm& a) {
+  std::string text = "-DEACH=" + std::to_string(each(a));
+  const auto flag = [&](const char* name, bool on) { text += std::string(" -D") + name + (on ? "=1" : "=0"); };
+  flag("ALIGNED", aligned(a)), flag("X_W", bool(a.x_w)), flag("Z", bool(a.z)), flag("Z_W", bool(a.z_w)), flag("S_W", bool(a.s_w)), flag("Y", a.outputs() > 0);
+  return text;
+}
 int stride(const Tensor& t) {
   CHECK(!t || t.stride[0] < INT32_MAX, t.stride[0]);
   return t ? int(t.stride[0]) : 0;
@@ -25,12 +31,11 @@ void run(const ResidualNorm& a, Device& d) {
   check(a);
   CHECK(a.x.rows() < INT32_MAX && fits(a, d), a.x.rows(), a.x.cols());
   OpenClDevice& g = gpu(d);
-  const std::string options = "-DEACH=" + std::to_string(each(a)) + " -DALIGNED=" + std::to_string(aligned(a)) + " -DZ=" + std::to_string(bool(a.z));
-  g.launch(g.kernel("residual_norm.cl", "residual_norm", options), {{size_t(a.x.rows()), 1, 1}, size_t(kGroup)}, a.x, a.z, a.r, a.scale, a.x_w, a.z_w, a.s_w, a.y[0], a.y[1], a.y[2],
-           a.y_w[0], a.y_w[1], a.y_w[2], stride(a.x), stride(a.z), stride(a.r), stride(a.y[0]), stride(a.y[1]), stride(a.y[2]), int(bool(a.x_w)), int(bool(a.z_w)),
-           int(bool(a.s_w)), int(bool(a.scale)), a.outputs(), int(a.x.cols()), a.eps, a.w_offset);
+  g.launch(g.kernel("residual_norm.cl", "residual_norm", options(a)), {{size_t(a.x.rows()), 1, 1}, size_t(kGroup)}, a.x, a.z, a.r, a.scale, a.x_w, a.z_w, a.s_w, a.y[0], a.y[1],
+           a.y[2], a.y_w[0], a.y_w[1], a.y_w[2], stride(a.x), stride(a.z), stride(a.r), stride(a.y[0]), stride(a.y[1]), stride(a.y[2]), int(bool(a.scale)), a.outputs(),
+           int(a.x.cols()), a.eps, a.w_offset);
 }
-const Kernel<ResidualNorm> k(Dev::kOpenCl, "group", 10, fits, run);
+const Kernel<ResidualNorm> k(Dev::kOpenCl, "group", 10, fits, run, "rows of at most 16384 numbers, 8192 where two outputs are added");
 
 }  // namespace
 }  // namespace xylem

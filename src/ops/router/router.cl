@@ -1,8 +1,7 @@
 // Router (router.h): one work-group a token. Experts are ranked by counting those before them, which needs no barrier between
 // one choice and the next.
-#include "shim.clh"
-#include "rows.clh"
-#define WG 128
+#include "phase.clh"
+#define WG 256
 #define MAX_EXPERTS 1024  // kMaxExperts of router.gpu.cpp
 
 // Sorts as the number does; 1 for NaN, which is below all; 0 is left for what cannot be chosen.
@@ -36,16 +35,21 @@ FN float reduce(__local float* part, float x, int largest) {
   return x;
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1))) __kernel
-void router(__global const float* logits, int4 ls, __global const float* expert_scale, int has_expert_scale, __global const float* bias, int has_bias, __global int* ids,
-            __global float* weights, int experts, int k, int renormalise, int sigmoid, int top_two, int groups, int top_groups, float scale) {
-  __local float part[WG + WG / 16], score[MAX_EXPERTS];
-  __local uint key[MAX_EXPERTS], group_key[MAX_EXPERTS];
-  __local int chosen[MAX_EXPERTS];
-  const int t = (int)get_group_id(0), lid = (int)get_local_id(0), n = experts / groups;
-  logits = ROW(logits, ls, t);
-  ids += (long)t * k;
-  weights += (long)t * k;
+typedef struct {
+  ulong logits; int4 ls; ulong expert_scale; int has_expert_scale; ulong bias; int has_bias; ulong ids, weights;
+  int experts, k, renormalise, sigmoid, top_two, groups, top_groups;
+  float scale;
+} router_args;
+
+FN void router_body(const router_args* a, int3 at, __local float* mem) {
+  __local float *part = mem, *score = mem + WG + WG / 16;
+  __local uint *key = (__local uint*)score + MAX_EXPERTS, *group_key = key + MAX_EXPERTS;
+  __local int* chosen = (__local int*)group_key + MAX_EXPERTS;
+  const int lid = (int)get_local_id(0), experts = a->experts, groups = a->groups, k = a->k, n = experts / groups, sigmoid = a->sigmoid, has_bias = a->has_bias;
+  const __global float* logits = ROW((const __global float*)a->logits, a->ls, at.x);
+  const __global float* bias = (const __global float*)a->bias;
+  __global int* ids = (__global int*)a->ids + (long)at.x * k;
+  __global float* weights = (__global float*)a->weights + (long)at.x * k;
 
   float top = 0.0f, all = 1.0f;
   if (!sigmoid) {
@@ -73,10 +77,10 @@ void router(__global const float* logits, int4 ls, __global const float* expert_
         first = fmax(first, choice);
         best = max(best, key[e]);
       }
-      group_key[g] = top_two && n > 1 ? order_key(first + second) : best;
+      group_key[g] = a->top_two && n > 1 ? order_key(first + second) : best;
     }
     wg_barrier();
-    for (int g = lid; g < groups; g += WG) chosen[g] = rank_of(group_key, g, groups) < top_groups;
+    for (int g = lid; g < groups; g += WG) chosen[g] = rank_of(group_key, g, groups) < a->top_groups;
     wg_barrier();
     for (int e = lid; e < experts; e += WG)
       if (!chosen[e / n]) key[e] = 0;
@@ -88,13 +92,14 @@ void router(__global const float* logits, int4 ls, __global const float* expert_
   }
   wg_barrier();
   float total = 1.0f;
-  if (renormalise) {
+  if (a->renormalise) {
     total = sigmoid ? 1e-20f : 0.0f;
     for (int i = 0; i < k; ++i) total += score[chosen[i]];
   }
   for (int i = lid; i < k; i += WG) {
     const int e = chosen[i];
     ids[i] = e;
-    weights[i] = score[e] * scale / total * (has_expert_scale ? expert_scale[e] : 1.0f);
+    weights[i] = score[e] * a->scale / total * (a->has_expert_scale ? ((const __global float*)a->expert_scale)[e] : 1.0f);
   }
 }
+PHASE_KERNEL(router, WG + WG / 16 + 4 * MAX_EXPERTS)

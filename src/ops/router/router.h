@@ -22,4 +22,6 @@ struct Router {
   Tensor bias;          // [E] f32 or empty
   XYLEM_FIELDS(in(logits), in(expert_scale), in(bias), out(ids), out(weights))
 };
+// Ends the program unless every tensor fits the others.
+void check(const Router& a);
 }  // namespace xylem

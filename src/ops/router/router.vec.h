@@ -66,8 +66,8 @@ inline void route(const Router& a, int64_t t, std::byte* memory) {
 }
 
 inline void run(const Router& a, Device& d) {
+  check(a);
   const int64_t E = a.logits.cols(), rows = a.logits.rows();
-  CHECK(a.groups >= 1 && E % a.groups == 0 && a.ids.cols() <= E / a.groups * a.top_groups, a.ids.cols(), E, a.groups, a.top_groups);
   const size_t each = size_t(E) * (3 * sizeof(float) + 2) + 64;
   auto* memory = static_cast<std::byte*>(cpu(d).scratch(size_t(cpu(d).pool().size()) * (each / 64 + 1) * 64));
   cpu(d).pool().run(int(std::min<int64_t>(cpu(d).pool().size(), std::max<int64_t>(1, rows * E * a.ids.cols() / 16384))), [&](CpuThread t) {
