@@ -1,0 +1,173 @@
+// Products of few rows on an OpenCL device, as decode steps make them: phases of one persistent launch where the device has
+// those, weights that no cache holds. Beside each the time that merely reading as many bytes takes.
+//   decode_bench [--device N] [--type bf16|f8|mxfp4] [--rows N] [--shape NAME] [--form NAME]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "ops/matmul/gpu_product.h"
+#include "ops/matmul/matmul.h"
+
+namespace xylem {
+namespace {
+
+struct Options {
+  int device = 0, rows = 0;
+  DType type = DType::kBF16;
+  std::string shape, form;
+};
+struct Shape { const char* name; int64_t N, K; };
+constexpr Shape kShapes[] = {{"qkv", 2560, 1536},   {"o", 1536, 2048},         {"gate_up", 12288, 1536}, {"wide_gate_up", 24576, 1536}, {"down", 1536, 6144},
+                             {"wide_down", 1536, 12288}, {"ple", 1536, 256}, {"8b_gate_up", 28672, 4096}, {"8b_down", 4096, 14336}, {"head", 262144, 1536}};
+struct Choice { const char* name; GpuForm form; int least, most; };
+constexpr Choice kForms[] = {{"gemv1", GpuForm::kGemv1, 1, 1},      {"gemv4", GpuForm::kGemv4, 2, 4},        {"gemv8", GpuForm::kGemv8, 5, 16},
+                             {"skinny8", GpuForm::kSkinny8, 1, 16}, {"skinny16", GpuForm::kSkinny16, 1, 16}, {"few32", GpuForm::kMmaFew32, 9, 32}};
+constexpr size_t kBytes = size_t(1) << 30;       // of weights in all
+constexpr size_t kRotation = size_t(256) << 20;  // that a plan reads at least
+
+constexpr const char* kRead = R"(
+__attribute__((reqd_work_group_size(256, 1, 1))) __kernel void read(const __global uint4* from, ulong n, __global uint* to) {
+  uint4 sum = (uint4)(0u);
+  for (ulong i = (ulong)get_group_id(0) * 2048 + get_local_id(0); i < n; i += (ulong)get_num_groups(0) * 2048) {
+    uint4 v[8];
+    for (int j = 0; j < 8; j++) v[j] = from[min(i + j * 256, n - 1)];
+    for (int j = 0; j < 8; j++) sum ^= v[j];
+  }
+  if ((sum.x ^ sum.y ^ sum.z ^ sum.w) == 0x12345678u) to[0] = 1;
+}
+)";
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+struct Call {
+  MatMul a;
+  GpuForm form;
+};
+void run_call(const Launch& l, Device& d) {
+  const Call& c = *reinterpret_cast<const Call*>(l.args);
+  GpuProduct p;
+  p.x = c.a.x, p.w = c.a.w, p.bias = c.a.bias, p.y = c.a.y, p.round_x = c.a.round_x, p.rows = int(c.a.x.rows());
+  gpu_product(p, c.form, static_cast<OpenClDevice&>(d));
+}
+
+class Bench {
+ public:
+  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), weights_(d, kBytes), x_(d, size_t(16) * 16384 * 4), y_(d, size_t(32) * 262144 * 4), read_(d.program_from("read", kRead, "")) {
+    CHECK(bool(weights_) && bool(x_) && bool(y_));
+    std::vector<uint32_t> block(size_t(1) << 22);
+    uint32_t r = 1;
+    for (uint32_t& v : block) r = r * 1664525u + 1013904223u, v = o.type == DType::kBF16 ? 0x3c003c00u | (r >> 8 & 0x80ff80ffu) : r & 0x77777777u;
+    for (size_t at = 0; at < kBytes; at += block.size() * 4) d.copy_in(static_cast<std::byte*>(weights_.data()) + at, block.data(), block.size() * 4);
+    std::vector<float> x(x_.bytes() / 4);
+    std::mt19937 rng(1);
+    for (float& v : x) v = float(int32_t(rng())) * 0x1p-31f;
+    d.copy_in(x_.data(), x.data(), x_.bytes());
+  }
+
+  void shape(const Shape& s) {
+    Tensor w = packed_shape({s.N, s.K}, options_.type);
+    if (w.bytes() > kBytes) return;
+    const size_t calls = std::clamp<size_t>(kRotation / w.bytes(), 4, 64);
+    const double roof = read_time(w.bytes(), calls);
+    std::printf("%s %s N %lld K %lld: %.2f MB, read in launches of its own in %.2f us, %.2f TB/s\n", s.name, dtype_name(options_.type), static_cast<long long>(s.N), static_cast<long long>(s.K),
+                double(w.bytes()) * 1e-6, roof * 1e6, double(w.bytes()) / roof * 1e-12);
+    for (int M : {1, 2, 4, 8, 16}) {
+      if (options_.rows && options_.rows != M) continue;
+      MatMul a;
+      a.x = make_tensor(x_.data(), DType::kF32, {M, s.K}), a.y = make_tensor(y_.data(), DType::kF32, {M, s.N}), a.w = w, a.round_x = true;
+      const Kernel<MatMul>& k = select_kernel(a, device_);
+      if (options_.form.empty()) report(std::string("chosen: ") + k.name, M, calls, a, [&](const MatMul& m) { return bind(k, m); });
+      for (const Choice& c : kForms) {
+        if (M < c.least || M > c.most || !form_suits(c.form, options_.type, true) || (!options_.form.empty() && options_.form != c.name)) continue;
+        report(c.name, M, calls, a, [&](const MatMul& m) {
+          static_assert(sizeof(Call) <= Launch::kMaxArgs);
+          const Call call{m, c.form};
+          Launch l;
+          l.op = MatMul::kName, l.kernel = c.name, l.thunk = run_call;
+          std::memcpy(l.args, &call, sizeof call);
+          return l;
+        });
+      }
+    }
+  }
+
+ private:
+  void* at(size_t bytes, size_t i) { return static_cast<std::byte*>(weights_.data()) + i % (kBytes / bytes) * bytes; }
+
+  template <class Enqueue>
+  double best(const Enqueue& enqueue) {
+    double best = 1e9;
+    for (int i = 0; i < 6; i++) {
+      const double start = now();
+      for (int j = 0; j < 4; j++) enqueue();
+      device_.sync();
+      best = std::min(best, (now() - start) / 4);
+    }
+    return best;
+  }
+  double read_time(size_t bytes, size_t calls) {
+    cl_kernel k = device_.new_kernel(read_, "read");
+    CHECK(k != nullptr);
+    const double t = best([&] {
+      for (size_t i = 0; i < calls; i++) {
+        device_.bind_arguments(k, at(bytes, i), uint64_t(bytes / 16), y_.data());
+        device_.enqueue_bound(k, {{size_t(device_.info().compute_units) * 8, 1, 1}, 256});
+      }
+    });
+    clReleaseKernel(k);
+    return t / double(calls);
+  }
+  template <class Bind>
+  void report(const std::string& name, int rows, size_t calls, MatMul a, const Bind& to_launch) {
+    Plan plan;
+    for (size_t i = 0; i < calls; i++) {
+      a.w.data = at(a.w.bytes(), i);
+      plan.push_back(to_launch(a));
+    }
+    const std::unique_ptr<CompiledPlan> compiled = device_.compile(plan);
+    if (const Status s = device_.sync(); !s.ok()) return void(std::printf("  M %2d %-16s %s\n", rows, name.c_str(), s.error().text.c_str()));
+    const double t = best([&] { compiled->run(); }) / double(calls);
+    if (const Status s = device_.sync(); !s.ok()) return void(std::printf("  M %2d %-16s %s\n", rows, name.c_str(), s.error().text.c_str()));
+    std::printf("  M %2d %-16s %9.2f us %6.2f TB/s%s\n", rows, name.c_str(), t * 1e6, double(a.w.bytes()) / t * 1e-12, compiled->launches() == 1 ? ", phases" : "");
+  }
+
+  OpenClDevice& device_;
+  const Options& options_;
+  Buffer weights_, x_, y_;
+  cl_program read_;
+};
+
+int run(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string s = argv[i], value = argv[i + 1];
+    if (s == "--device") o.device = std::atoi(value.c_str());
+    else if (s == "--rows") o.rows = std::atoi(value.c_str());
+    else if (s == "--shape") o.shape = value;
+    else if (s == "--form") o.form = value;
+    else if (s == "--type") o.type = value == "mxfp4" ? DType::kMxfp4 : value == "f8" ? DType::kF8E4M3 : DType::kBF16;
+    else return std::fprintf(stderr, "there is no option %s\n", s.c_str()), 2;
+  }
+  const std::vector<OpenClInfo> all = opencl_devices();
+  if (o.device < 0 || size_t(o.device) >= all.size()) return std::fprintf(stderr, "there is no OpenCL device %d\n", o.device), 2;
+  auto device = OpenClDevice::open(all[size_t(o.device)]);
+  if (!device.ok()) return std::fprintf(stderr, "%s\n", device.error().text.c_str()), 1;
+  std::printf("%s, %d compute units, %d work-groups of phases\n", all[size_t(o.device)].name.c_str(), all[size_t(o.device)].compute_units, (*device)->info().phase_groups);
+  Bench bench(**device, o);
+  for (const Shape& s : kShapes)
+    if (o.shape.empty() || o.shape == s.name) bench.shape(s);
+  return 0;
+}
+
+}  // namespace
+}  // namespace xylem
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  return xylem::run(argc, argv);
+}
