@@ -94,29 +94,13 @@ FN void write_v_quad(__global uint* head, const qkv_store_args* a, int token, in
   write_v(head, a, token, d.s3, own.s3, next.s3);
 }
 
-// V of a token and head, with the next token's if both are stored as a pair: that belongs to the even one, so that no two
-// work-items write to the same word. Barriers.
-FN void store_v(const qkv_store_args* a, int t, int head, int live, int4 first, int4 second, const quads* w, __local float* part) {
+// The slot of a token whose V is to be written; -1: none. A pair of tokens that this call stores together belongs to the even one,
+// which then says `both`: no two work-items write to the same word.
+FN int slot_of_v(const qkv_store_args* a, int t, int live, int* both) {
   const __global int* slots = (const __global int*)a->slots;
-  const int T = a->tokens, slot = live ? slots[t] : -1, even = slot % a->block_tokens % 2 == 0, after = min(t + 1, T - 1), before = max(t - 1, 0);
-  const int both = even && after > t && slots[after] == slot + 1, written = slot < 0 || (!even && before < t && slots[before] == slot - 1);
-  const __global float* x = (const __global float*)a->v + (long)head * a->vs.y;
-  quads own, next;
-  gather_head(x + (long)t * a->vs.x, first, second, a->dim, &own);
-  gather_head(x + (long)(both ? after : t) * a->vs.x, first, second, a->dim, &next);
-  if (!both) next.first = next.second = (float4)(0.0f);
-  if (a->norms & 4) {
-    part[get_local_id(0)] = square_sum(&own);
-    part[WG + get_local_id(0)] = square_sum(&next);
-    wg_barrier();
-    scale_head(&own, head_sum(part, a->lanes), w, a);
-    scale_head(&next, head_sum(part + WG, a->lanes), w, a);
-  }
-  if (written) return;
-  int token;
-  __global uint* to = slot_head(a, slot, head, &token);
-  write_v_quad(to, a, token, first, own.first, next.first);
-  write_v_quad(to, a, token, second, own.second, next.second);
+  const int slot = live ? slots[t] : -1, even = slot % a->block_tokens % 2 == 0, after = min(t + 1, a->tokens - 1), before = max(t - 1, 0);
+  *both = slot >= 0 && even && after > t && slots[after] == slot + 1;
+  return !even && before < t && slots[before] == slot - 1 ? -1 : slot;
 }
 
 FN int kind_of(const qkv_store_args* a, int group) { return group < a->q_groups ? 0 : group < a->q_groups + a->kv_groups ? 1 : 2; }
@@ -130,65 +114,79 @@ FN void load_weights(const qkv_store_args* a, int kind, int4 first, int4 second,
   w->second += a->w_offset;
 }
 
-// Q or K of a token and head: normed and rotated. Barriers.
-FN void finish_head(const qkv_store_args* a, int kind, const __global float* x, int t, int4 j, int4 first, int4 second, const quads* w, quads* v, __local float* part) {
-  gather_head(x, first, second, a->dim, v);
-  float4 c = (float4)(1.0f), s = (float4)(0.0f);
-  if (a->pairs) {
-    const __global float* cosines = (const __global float*)a->table + (long)t * 2 * a->pairs;
-    const int4 at = min(j, (int4)(a->pairs - 1));
-    c = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), c, j >= a->pairs);
-    cosines += a->pairs;
-    s = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), s, j >= a->pairs);
-  }
-  if (a->norms >> kind & 1) {
-    part[get_local_id(0)] = square_sum(v);
-    wg_barrier();
-    scale_head(v, head_sum(part, a->lanes), w, a);
-  }
-  const float4 x0 = v->first, x1 = v->second;
-  v->first = select(fma(x0, c, -(x1 * s)), x0, j >= a->pairs);
-  v->second = select(fma(x1, c, x0 * s), x1, j >= a->pairs);
+// Cosines and sines of a token's pairs; what is not rotated has 1 and 0.
+FN void load_rotation(const qkv_store_args* a, int t, int4 j, float4* c, float4* s) {
+  *c = (float4)(1.0f), *s = (float4)(0.0f);
+  if (!a->pairs) return;
+  const __global float *cosines = (const __global float*)a->table + (long)t * 2 * a->pairs, *sines = cosines + a->pairs;
+  const int4 at = min(j, (int4)(a->pairs - 1)), still = j >= a->pairs;
+  *c = select((float4)(cosines[at.s0], cosines[at.s1], cosines[at.s2], cosines[at.s3]), *c, still);
+  *s = select((float4)(sines[at.s0], sines[at.s1], sines[at.s2], sines[at.s3]), *s, still);
+}
+FN void rotate_head(quads* v, float4 c, float4 s) {
+  const float4 x = v->first, y = v->second;
+  v->first = fma(x, c, -(y * s));
+  v->second = fma(y, c, x * s);
 }
 
 FN void qkv_store_body(const qkv_store_args* a, Groups g, __local float* mem, Wait wait) {
-  const int lid = (int)get_local_id(0), lanes = a->lanes, task = lid / lanes, R = a->pairs;
+  const int lid = (int)get_local_id(0), lanes = a->lanes, task = lid / lanes, R = a->pairs, dim = a->dim;
   const int4 j = (int4)(0, 1, 2, 3) * lanes + lid % lanes;  // pairs
   const int4 rotated = j < R;
   const int4 first = select(j + R, a->interleaved ? 2 * j : j, rotated), second = select(j + 4 * lanes, a->interleaved ? 2 * j + 1 : j + R, rotated);
+  __local float *rows = mem + SUM_FLOATS, *row = rows + task * (8 * lanes + 1);
   quads w;
   load_weights(a, kind_of(a, g.first), first, second, &w);
   phase_wait(wait);
   for (int i = g.first; i < g.count; i += g.step) {
     const int kind = kind_of(a, i);
-    if (i != g.first) {
-      wg_barrier();  // mem is free again
-      load_weights(a, kind, first, second, &w);
-    }
-    quads v;
+    if (i != g.first) load_weights(a, kind, first, second, &w);
+    int t, h, live, t0 = 0, h0 = 0;
     if (kind == 0) {
-      const int all = i * (WG / lanes) + task, of = min(all, a->tokens * a->heads - 1), t = of / a->heads, h = of % a->heads;
-      finish_head(a, 0, (const __global float*)a->q + (long)t * a->qs.x + (long)h * a->qs.y, t, j, first, second, &w, &v, mem);
-      __global float* y = (__global float*)a->y + (long)t * a->ys.x + (long)h * a->ys.y;
-      const int n = all == of ? a->dim : 0;
-      scatter(y, first, n, v.first);
-      scatter(y, second, n, v.second);
+      const int all = i * (WG / lanes) + task, of = min(all, a->tokens * a->heads - 1);
+      t = of / a->heads, h = of % a->heads, live = all == of;
     } else {
       const int heads = WG / lanes >> a->tile, across = (a->kv_heads + heads - 1) / heads, at = i - a->q_groups - (kind == 2 ? a->kv_groups : 0);
-      const int t0 = at / across << a->tile, h0 = at % across * heads, t = t0 + (task & ((1 << a->tile) - 1)), h = h0 + (task >> a->tile);
-      const int tc = min(t, a->tokens - 1), hc = min(h, a->kv_heads - 1);
-      if (kind == 2) {
-        store_v(a, tc, hc, t == tc && h == hc, first, second, &w, mem);
-      } else {
-        finish_head(a, 1, (const __global float*)a->k + (long)tc * a->ks.x + (long)hc * a->ks.y, tc, j, first, second, &w, &v, mem);
-        __local float* rows = mem + SUM_FLOATS;
-        __local float* row = rows + task * (8 * lanes + 1);
-        row[first.s0] = v.first.s0, row[first.s1] = v.first.s1, row[first.s2] = v.first.s2, row[first.s3] = v.first.s3;
-        row[second.s0] = v.second.s0, row[second.s1] = v.second.s1, row[second.s2] = v.second.s2, row[second.s3] = v.second.s3;
-        wg_barrier();
-        write_k(a, rows, t0, h0);
-      }
+      t0 = at / across << a->tile, h0 = at % across * heads;
+      const int all_t = t0 + (task & ((1 << a->tile) - 1)), all_h = h0 + (task >> a->tile);
+      t = min(all_t, a->tokens - 1), h = min(all_h, a->kv_heads - 1), live = t == all_t && h == all_h;
     }
+    const int4 strides = kind == 0 ? a->qs : kind == 1 ? a->ks : a->vs;
+    const __global float* x = (const __global float*)(kind == 0 ? a->q : kind == 1 ? a->k : a->v) + (long)t * strides.x + (long)h * strides.y;
+    int slot = -1, both = 0;  // of V
+    if (kind == 2) slot = slot_of_v(a, t, live, &both);
+    quads v, next;            // of V, the next token's if it belongs to this one
+    gather_head(x, first, second, dim, &v);
+    next.first = next.second = (float4)(0.0f);
+    if (both) gather_head(x + strides.x, first, second, dim, &next);
+    float4 c, s;
+    if (kind != 2) load_rotation(a, t, j, &c, &s);
+
+    mem[lid] = square_sum(&v);
+    mem[WG + lid] = square_sum(&next);
+    wg_barrier();
+    if (a->norms >> kind & 1) {
+      scale_head(&v, head_sum(mem, lanes), &w, a);
+      scale_head(&next, head_sum(mem + WG, lanes), &w, a);
+    }
+    if (kind != 2) rotate_head(&v, c, s);
+    if (kind == 0 && live) {
+      __global float* y = (__global float*)a->y + (long)t * a->ys.x + (long)h * a->ys.y;
+      scatter(y, first, dim, v.first);
+      scatter(y, second, dim, v.second);
+    }
+    if (kind == 1) {
+      row[first.s0] = v.first.s0, row[first.s1] = v.first.s1, row[first.s2] = v.first.s2, row[first.s3] = v.first.s3;
+      row[second.s0] = v.second.s0, row[second.s1] = v.second.s1, row[second.s2] = v.second.s2, row[second.s3] = v.second.s3;
+    }
+    if (slot >= 0) {
+      int token;
+      __global uint* to = slot_head(a, slot, h, &token);
+      write_v_quad(to, a, token, first, v.first, next.first);
+      write_v_quad(to, a, token, second, v.second, next.second);
+    }
+    wg_barrier();
+    if (kind == 1) write_k(a, rows, t0, h0);
   }
 }
 RANGE_KERNEL(qkv_store, SUM_FLOATS + ROW_FLOATS)
