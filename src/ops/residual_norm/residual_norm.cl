@@ -15,10 +15,10 @@ typedef struct {
   float eps, w_offset;
 } residual_norm_args;
 
-// The norm of v in place. Barriers.
-FN void norm_row(float4* v, const float4* w, const residual_norm_args* a, __local float* part) {
+// The norm of v in place; early: its weights, if they are in registers. Barriers.
+FN void norm_row(float4* v, const float4* early, int is_early, ulong weights, const residual_norm_args* a, __local float* part) {
   const float f = row_factor(v, a->n, a->eps, part);
-  EACH_QUAD v[i] = v[i] * f * (w[i] + a->w_offset);
+  EACH_QUAD v[i] = v[i] * f * ((is_early ? early[i] : load_quad((const __global float*)weights, AT(i), a->n)) + a->w_offset);
 }
 
 FN void residual_norm_body(const residual_norm_args* a, Groups g, __local float* part, Wait wait) {
@@ -39,19 +39,15 @@ FN void residual_norm_body(const residual_norm_args* a, Groups g, __local float*
 #endif
     if (R_EARLY) load_row(stream, n, r);
 #if X_W
-    if (!W_EARLY) load_row((const __global float*)a->x_w, n, x_w);
-    norm_row(s, x_w, a, part);
+    norm_row(s, x_w, W_EARLY, a->x_w, a, part);
 #endif
 #if Z
-    float4 w[EACH];
 #if Z_W
-    load_row((const __global float*)a->z_w, n, w);
-    norm_row(z, w, a, part);
+    norm_row(z, z, 0, a->z_w, a, part);
 #endif
     EACH_QUAD s[i] += z[i];
 #if S_W
-    load_row((const __global float*)a->s_w, n, w);
-    norm_row(s, w, a, part);
+    norm_row(s, s, 0, a->s_w, a, part);
 #endif
 #endif
     const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;

@@ -5,10 +5,11 @@ namespace xylem {
 namespace {
 
 constexpr int64_t kGroup = 256;   // WG of residual_norm.cl
-constexpr int64_t kQuads = 4 * kGroup, kMaxEach = 16, kMaxEachOfTwo = 8;  // beyond that a row does not fit into registers
+constexpr int64_t kQuads = 4 * kGroup;
 
 int64_t each(const ResidualNorm& a) { return (a.x.cols() + kQuads - 1) / kQuads; }
-bool fits(const ResidualNorm& a, const Device&) { return each(a) <= (a.z ? kMaxEachOfTwo : kMaxEach); }
+// More of a row does not fit into an Intel GPU's registers.
+bool fits(const ResidualNorm& a, const Device&) { return each(a) <= (a.z ? 7 : a.x_w ? 12 : 16); }
 
 bool aligned(ResidualNorm a) {
   bool yes = a.x.cols() % 4 == 0;
@@ -35,7 +36,7 @@ void run(const ResidualNorm& a, Device& d) {
            a.y[2], a.y_w[0], a.y_w[1], a.y_w[2], stride(a.x), stride(a.z), stride(a.r), stride(a.y[0]), stride(a.y[1]), stride(a.y[2]), int(bool(a.scale)), a.outputs(),
            int(a.x.cols()), a.eps, a.w_offset);
 }
-const Kernel<ResidualNorm> k(Dev::kOpenCl, "group", 10, fits, run, "rows of at most 16384 numbers, 8192 where two outputs are added");
+const Kernel<ResidualNorm> k(Dev::kOpenCl, "group", 10, fits, run, "rows of at most 16384 numbers, 12288 where an output is normed, 7168 where two are added");
 
 }  // namespace
 }  // namespace xylem
