@@ -64,8 +64,9 @@ class Bench {
     for (uint32_t& v : block) r = r * 1664525u + 1013904223u, v = 0x3c003c00u | (r >> 8 & 0x80ff80ffu);
     const size_t bytes = block.size() * 4;
     for (size_t at = 0; at < memory_.bytes(); at += bytes) d.copy_in(static_cast<std::byte*>(memory_.data()) + at, block.data(), std::min(bytes, memory_.bytes() - at));
-    const cl_program roof = d.program_from("roof", kRoof, "");
-    read_ = d.new_kernel(roof, "read_all"), copy_ = d.new_kernel(roof, "copy_all");
+    const Result<cl_program> roof = d.program_from("roof", kRoof, "");
+    CHECK(roof.ok());
+    read_ = d.new_kernel(*roof, "read_all"), copy_ = d.new_kernel(*roof, "copy_all");
     CHECK(read_ && copy_);
   }
   ~Bench() {
@@ -103,13 +104,13 @@ class Bench {
     if (const Status s = device_.sync(); !s.ok()) return std::printf("%s\n", s.error().text.c_str()), 1e9;
     double start = now();
     call();
-    device_.sync();
+    device_.sync_queue();
     const int calls = std::clamp(int(0.03 / (now() - start)), 2, 1000);
     double best = 1e9;
     for (int run = 0; run < 5; run++) {
       start = now();
       for (int i = 0; i < calls; i++) call();
-      device_.sync();
+      device_.sync_queue();
       best = std::min(best, (now() - start) / calls);
     }
     return best;

@@ -136,13 +136,11 @@ void run_decode(const Attention& a, Device& d) {
   const int dims = dims_bucket(a), tile = dims <= 128 ? 128 : 16384 / dims;  // TILE
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
-  // One wave of the work-groups that run at the same time, or several with little left over. A merge costs as much as two or
-  // three rounds of few keys.
-  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1;
-  const int64_t one_wave = slots / units * units * 10 >= slots * 9 ? slots / units : 4 * slots / units;
-  const int min_rounds = dims <= 128 ? 1 : dims <= 256 ? 2 : 3;
-  const int64_t slot_floats = kDecodeHeads * (pd + 2), room = (kPartialBytes / 4) / (units * slot_floats);
-  const int64_t parts = std::max<int64_t>(1, std::min({one_wave, (rounds + min_rounds - 1) / min_rounds, room}));
+  // One wave of the work-groups that run at the same time, or several with little left over.
+  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1, least_rounds = dims <= 128 ? 1 : 2;
+  const int64_t most = slots / units * units * 10 >= slots * 9 ? slots / units : 4 * slots / units;
+  const int64_t slot_floats = kDecodeHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (units * slot_floats);
+  const int64_t parts = std::max<int64_t>(1, std::min({most, (rounds + least_rounds - 1) / least_rounds, room}));
   int64_t unit_counters = 0;
   for (int64_t n = parts; n > 1;) n = (n + kBundle - 1) / kBundle, unit_counters += n;
   float *part_o = nullptr, *part_ml = nullptr;
@@ -153,10 +151,11 @@ void run_decode(const Attention& a, Device& d) {
     if (!part_o || !counters) return;
     part_ml = part_o + units * parts * kDecodeHeads * pd;
   }
-  g.launch(g.kernel("attention_decode.cl", "attention_decode", "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims)), {{size_t(T), size_t(head_groups), size_t(parts)}, 256}, a.q, Rows(a.q), c.pool,
-           c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, part_o, part_ml, static_cast<void*>(counters),
-           int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts), min_rounds, int(head_groups),
-           int(unit_counters));
+  const std::string options = "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims);
+  g.launch(g.kernel("attention_decode.cl", "attention_decode", options), {{size_t(T), size_t(head_groups), size_t(parts)}, 256}, a.q, Rows(a.q), c.pool, c.offset / p,
+           c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, part_o, part_ml, static_cast<void*>(counters),
+           int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts), int(head_groups),
+           int(unit_counters), int(units));
 }
 bool decodes(const Attention& a, const Device& d) {
   return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;

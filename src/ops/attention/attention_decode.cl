@@ -33,6 +33,8 @@
 #define PROB_PITCH (TILE / 2 + 4)
 #define PLACES 256                                // groups of 16 keys that are looked up at a time
 #define ROUNDS (PLACES * 16 / TILE)
+// Of a part where there are n: a merge takes longer than some rounds of few keys.
+#define LEAST_ROUNDS(n) (DIMS <= 128 ? 1 : DIMS <= 256 || (n) > 3 ? 2 : 3)
 
 // In local memory: partial scores [slice of the dimensions][head][key], at the end values of the slices of keys; probabilities
 // [head][pair of keys]; each head's factor of what was summed up before this round, then its largest score and sum; where groups
@@ -40,8 +42,7 @@
 #define PARTS (K_SLICES * HEADS * PITCH)
 #define PROBS (HEADS * PROB_PITCH)
 #define WORK_FLOATS 16
-#define ARG_FLOATS 56
-#define PLAIN_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + ARG_FLOATS + 3 * PLACES + 8)
+#define PLAIN_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 3 * PLACES + 8)
 #if X_HW == 0
 #define LOCALS (PLAIN_FLOATS + WG * 8)
 #else
@@ -50,9 +51,8 @@
 
 typedef struct {
   ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; ulong table; long table_stride; ulong cu_q, kv_len, sinks, y, part_o, part_ml, counters;
-  int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, min_rounds, head_groups, unit_counters;
+  int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, head_groups, unit_counters, units;
 } attention_decode_args;
-typedef const __local attention_decode_args* ARGS;
 
 // What a work-group has; in local memory, since registers are full.
 typedef struct {
@@ -98,7 +98,7 @@ FN float sgx_warp(__local uint* s, float x, int largest) {
 #define warp_sum(x) (x)
 #endif
 
-FN void find_unit_of(ARGS a, int token, Unit* u) {
+FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
   const __global int* cu_q = (const __global int*)a->cu_q;
   const __global int* kv_len = (const __global int*)a->kv_len;
   // Almost always row i has query i: three loads at a time.
@@ -110,13 +110,26 @@ FN void find_unit_of(ARGS a, int token, Unit* u) {
     find_unit(cu_q, kv_len, a->batch, token, 1, a->window, u);
   }
 }
-// Barriers.
-FN void find_work(ARGS a, int3 at, __local Work* w) {
-  if (get_local_id(0) == 0) {
+// Where the groups of 16 keys of rounds from r on are: first words of the block, and the token in it. Groups that nobody sees
+// are replaced by one that somebody does: their blocks may be missing.
+FN void look_up(PHASE_ARGS attention_decode_args* a, const __local Work* w, int r, __local long* block, __local int* token) {
+  const int lid = (int)get_local_id(0), at = r * TILE + lid * 16;
+  if (w->begin >= w->end || at >= w->end * TILE) return;
+  const int key = clamp(at, w->first_group, w->last_group), page = key / a->block_tokens;
+  block[lid] = ((const __global int*)a->table)[w->row * a->table_stride + page] * a->block_words;
+  token[lid] = key - page * a->block_tokens;
+}
+
+// Work-group i of the range, and where its first keys are. Barriers.
+FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local Work* w, __local long* block, __local int* token) {
+  wg_barrier();
+  if (get_local_id(0) == 0) w->begin = w->end = 0;
+  if (get_local_id(0) == 0 && i < g.count) {
+    const int3 at = group_at(g, i);
     Unit u;
     Part p;
     find_unit_of(a, at.x, &u);
-    find_part(u, at.z, a->max_parts, a->min_rounds, &p);
+    find_part(u, at.z, a->max_parts, LEAST_ROUNDS((u.end + TILE - 1) / TILE - u.first / TILE), &p);
     const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks;
     w->unit = (long)at.x * a->head_groups + at.y;
     w->row = u.row, w->token = u.token, w->part = at.z, w->parts = p.parts, w->begin = p.begin, w->end = p.end;
@@ -128,16 +141,8 @@ FN void find_work(ARGS a, int3 at, __local Work* w) {
     w->last_group = max(0, (u.end - 1) / 16 * 16);
   }
   wg_barrier();
-}
-
-// Where the groups of 16 keys of rounds from r on are: first words of the block, and the token in it. Groups that nobody sees
-// are replaced by one that somebody does: their blocks may be missing.
-FN void look_up(ARGS a, const __local Work* w, int r, __local long* block, __local int* token) {
-  const int lid = (int)get_local_id(0), at = r * TILE + lid * 16;
-  if (w->begin >= w->end || at >= w->end * TILE) return;
-  const int key = clamp(at, w->first_group, w->last_group), page = key / a->block_tokens;
-  block[lid] = ((const __global int*)a->table)[w->row * a->table_stride + page] * a->block_words;
-  token[lid] = key - page * a->block_tokens;
+  look_up(a, w, w->begin, block, token);
+  wg_barrier();
 }
 
 // Two numbers of a row of n, zeros past the end.
@@ -160,19 +165,24 @@ FN float last_factor(float most, float sum, float sink) {
   const float both = fmax(most, sink), f = native_exp2(most - both);
   return f / (sum * f + native_exp2(sink - both));
 }
-FN float sink_of(ARGS a, int head) { return a->has_sinks ? ((const __global float*)a->sinks)[head] * LOG2E : -INFINITY; }
-FN __global float* y_of(ARGS a, const __local Work* w, int head) {
+FN float sink_of(PHASE_ARGS attention_decode_args* a, int head) { return a->has_sinks ? ((const __global float*)a->sinks)[head] * LOG2E : -INFINITY; }
+FN __global float* y_of(PHASE_ARGS attention_decode_args* a, const __local Work* w, int head) {
   return (__global float*)a->y + ((long)w->token * a->heads + w->head + head) * DIM;
 }
 
-// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y.
-FN void merge_bundle(ARGS a, const __local Work* w, int first, int step, int n, int all, int y_aligned) {
-  const int lid = (int)get_local_id(0), quads = PADDED / 4;
+// Largest scores and sums of the parts of a work-group's keys and heads. Those of merged parts are elsewhere than those that are
+// merged, so that nobody waits in between.
+FN __global float2* scores_of(PHASE_ARGS attention_decode_args* a, const __local Work* w, int part, int merged) {
+  return (__global float2*)a->part_ml + (((long)merged * a->units + w->unit) * a->max_parts + part) * HEADS;
+}
+// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y. merged: what they are.
+FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w, int first, int step, int n, int all, int merged, int y_aligned) {
+  const int quads = PADDED / 4;
   __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
-  __global float2* ml = (__global float2*)a->part_ml + (w->unit * a->max_parts + first) * HEADS;
+  const __global float2* ml = scores_of(a, w, first, merged);
   const long o_step = (long)step * HEADS * PADDED;
   const int ml_step = step * HEADS;
-  for (int i = lid; i < w->heads * quads; i += WG) {
+  for (int i = (int)get_local_id(0); i < w->heads * quads; i += WG) {
     const int head = i / quads, d = (i - head * quads) * 4;
     float2 of[BUNDLE];
     float4 v[BUNDLE];
@@ -190,22 +200,18 @@ FN void merge_bundle(ARGS a, const __local Work* w, int first, int step, int n, 
       sum = fma(f, of[j].y, sum);
       total = fma(v[j], (float4)(f), total);
     }
-    if (all) store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
-    else *(__global float4*)(o + head * PADDED + d) = total;
+    if (all) {
+      store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
+    } else {
+      *(__global float4*)(o + head * PADDED + d) = total;
+      if (d == 0) scores_of(a, w, first, !merged)[head] = (float2)(most, sum);
+    }
   }
-  if (all) return;
-  float most = -INFINITY, sum = 0.0f;
-  if (lid < w->heads) {
-    for (int j = 0; j < n; j++) most = fmax(most, ml[j * ml_step + lid].x);
-    for (int j = 0; j < n; j++) sum = fma(native_exp2(ml[j * ml_step + lid].x - most), ml[j * ml_step + lid].y, sum);
-  }
-  group_barrier();  // all have read them
-  if (lid < w->heads) ml[lid] = (float2)(most, sum);
 }
 // Whoever comes last of a bundle merges it, and takes part in the next larger ones.
-FN void merge(ARGS a, const __local Work* w, int y_aligned, __local int* flag) {
+FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int live, int y_aligned, __local int* flag) {
   volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
-  int index = w->part, count = w->parts, step = 1, go = count > 1;
+  int index = w->part, count = w->parts, step = 1, merged = 0, go = live && count > 1;
   while (go) {
     const int bundle = index / BUNDLE, n = min(BUNDLE, count - bundle * BUNDLE);
     group_barrier();
@@ -216,9 +222,9 @@ FN void merge(ARGS a, const __local Work* w, int y_aligned, __local int* flag) {
     group_barrier();
     go = *flag;
     if (go) {
-      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, y_aligned);
+      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged, y_aligned);
       count = (count + BUNDLE - 1) / BUNDLE;
-      counter += count, index = bundle, step *= BUNDLE;
+      counter += count, index = bundle, step *= BUNDLE, merged = !merged;
       go = count > 1;
     }
   }
@@ -242,40 +248,28 @@ FN void merge(ARGS a, const __local Work* w, int y_aligned, __local int* flag) {
     }                                                                                                                   \
   }
 
-FN void attention_decode_body(const attention_decode_args* args, Groups groups, __local float* mem, Wait wait) {
+FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups, __local float* mem, Wait wait) {
   __local float* part = mem;
   __local uint* prob = (__local uint*)(mem + PARTS);
   __local float* factor = mem + PARTS + PROBS;
   __local float2* most_sum = (__local float2*)factor;
   __local Work* w = (__local Work*)(factor + 2 * HEADS);
-  __local long* block_at = (__local long*)(factor + 2 * HEADS + WORK_FLOATS + ARG_FLOATS);
-  __local attention_decode_args* a = (__local attention_decode_args*)(factor + 2 * HEADS + WORK_FLOATS);
+  __local long* block_at = (__local long*)(factor + 2 * HEADS + WORK_FLOATS);
   __local int* token_at = (__local int*)(block_at + PLACES);
   __local int* flag = token_at + PLACES;
 #if X_HW == 0
   __local uint* sgx_ = (__local uint*)(mem + PLAIN_FLOATS);
 #endif
-  if (get_local_id(0) == 0) *a = *args;
-  wg_barrier();
   const int lid = (int)get_local_id(0), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4;
   const int key_warp = warp % KEY_WARPS, k_slice = warp / KEY_WARPS, v_warp = warp % V_WARPS, v_slice = warp / V_WARPS;
   const int words = PADDED / 2, panels = PADDED / 16, panel_words = 8 * a->block_tokens;
   const int y_aligned = DIM % 4 == 0 && (a->y & 15) == 0;
   const int values = a->block_tokens * words;  // after the keys
   const float log2_scale = a->scale * LOG2E;
-  if (groups.first < groups.count) {
-    find_work(a, group_at(groups, groups.first), w);
-    look_up(a, w, w->begin, block_at, token_at);
-  }
+  find_work(a, groups, groups.first, w, block_at, token_at);
   phase_wait(wait);
   for (int i = groups.first; i < groups.count; i += groups.step) {
-    if (i > groups.first) {
-      wg_barrier();
-      find_work(a, group_at(groups, i), w);
-      look_up(a, w, w->begin, block_at, token_at);
-    }
-    if (w->begin >= w->end) continue;
-    wg_barrier();
+    const int live = w->begin < w->end;
     const __global uint* pool = (const __global uint*)a->pool + a->offset_words + w->kv * a->head_words;
     const int2 sees = (int2)(w->first, w->last);
     uint4 k[K_STEPS * 2], v[2][V_BLOCKS * V_STEPS];
@@ -292,11 +286,6 @@ FN void attention_decode_body(const attention_decode_args* args, Groups groups, 
     float most = -INFINITY, sum = 0.0f;  // of head `warp`; the sum over this lane's keys alone
     for (int chunk = w->begin; chunk < w->end; chunk += ROUNDS) {
       const int chunk_end = min(w->end, chunk + ROUNDS);
-      if (chunk > w->begin) {
-        wg_barrier();
-        look_up(a, w, chunk, block_at, token_at);
-        wg_barrier();
-      }
       for (int r = chunk; r < chunk_end; r++) {
         LOAD_K(r)
         LOAD_V(r, 0)
@@ -351,6 +340,9 @@ FN void attention_decode_body(const attention_decode_args* args, Groups groups, 
           }
         }
       }
+      wg_barrier();
+      look_up(a, w, chunk_end, block_at, token_at);
+      wg_barrier();
     }
 
     // The slices of keys.
@@ -363,7 +355,7 @@ FN void attention_decode_body(const attention_decode_args* args, Groups groups, 
       *(__local float4*)(to + DIMS) = (float4)(o[0].y, o[0].w, o[1].y, o[1].w);
     }
     wg_barrier();
-    if (v_slice == 0) {
+    if (live && v_slice == 0) {
       const long slot = (w->unit * a->max_parts + w->part) * HEADS;
       EACH for (int n = 0; n < V_BLOCKS; n++) {
         const int d = (v_warp + n * V_WARPS) * 32 + 4 * g;
@@ -379,9 +371,10 @@ FN void attention_decode_body(const attention_decode_args* args, Groups groups, 
           }
         }
       }
-      if (w->parts > 1 && lid < w->heads) ((__global float2*)a->part_ml)[slot + lid] = most_sum[lid];
+      if (w->parts > 1 && lid < w->heads) scores_of(a, w, w->part, 0)[lid] = most_sum[lid];
     }
-    merge(a, w, y_aligned, flag);
+    merge(a, w, live, y_aligned, flag);
+    find_work(a, groups, i + groups.step, w, block_at, token_at);
   }
 }
 RANGE_KERNEL(attention_decode, LOCALS)

@@ -1,30 +1,50 @@
-// RmsNorm (rms_norm.h): one work-group a row.
+// RmsNorm (rms_norm.h): a work-group a row.
+//   EACH, ALIGNED  of row_quads.clh: the row lies in registers; EACH 0: it is too long for that
 #include "phase.clh"
+#if EACH
+#include "row_quads.clh"
+#else
+#include "group_sum.clh"
 #define WG 256
+#endif
 
 typedef struct {
   ulong x; int4 xs; ulong w; int has_w; ulong r; int4 rs; int has_r; ulong scale; int has_scale; ulong y; int4 ys; int n; float eps, w_offset;
 } rms_norm_args;
 
-FN void rms_norm_body(const rms_norm_args* a, int3 at, __local float* part) {
-  const int lid = (int)get_local_id(0), n = a->n;
-  const __global float* x = ROW((const __global float*)a->x, a->xs, at.x);
-  const __global float* r = ROW((const __global float*)a->r, a->rs, a->has_r ? at.x : 0);
-  const __global float* w = (const __global float*)a->w;
-  __global float* y = ROW((__global float*)a->y, a->ys, at.x);
-  float sum = 0.0f;
-  for (int i = lid; i < n; i += WG) sum = fma(x[i], x[i], sum);
-  part[lid] = sum;
-  wg_barrier();
-  for (int half_ = WG / 2; half_; half_ /= 2) {
-    if (lid < half_) part[lid] += part[lid + half_];
-    wg_barrier();
-  }
-  const float f = 1.0f / sqrt(part[0] / (float)n + a->eps), s = a->has_scale ? *(const __global float*)a->scale : 1.0f;
-  for (int i = lid; i < n; i += WG) {
-    float v = x[i] * f;
-    if (a->has_w) v *= w[i] + a->w_offset;
-    y[i] = a->has_r ? (v + r[i]) * s : v * s;
+FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part, Wait wait) {
+  const int n = a->n;
+  const __global float* weights = (const __global float*)a->w;
+#if EACH
+  // Weights are there before the row is, as far as registers allow.
+#define W_EARLY (EACH <= 4)
+#define WEIGHT(i) (a->has_w ? load_quad(weights, AT(i), n) + a->w_offset : (float4)(1.0f))
+  float4 w[EACH];
+  if (W_EARLY && g.first < g.count) EACH_QUAD w[i] = WEIGHT(i);
+#endif
+  phase_wait(wait);
+  for (int at = g.first; at < g.count; at += g.step) {
+    const __global float* x = ROW((const __global float*)a->x, a->xs, at);
+    const __global float* r = ROW((const __global float*)a->r, a->rs, a->has_r ? at : 0);
+    __global float* y = ROW((__global float*)a->y, a->ys, at);
+    const float scale = a->has_scale ? *(const __global float*)a->scale : 1.0f;
+#if EACH
+    float4 v[EACH];
+    load_row(x, n, v);
+    const float f = row_factor(v, n, a->eps, part);
+    EACH_QUAD {
+      const float4 o = v[i] * f * (W_EARLY ? w[i] : WEIGHT(i));
+      store_quad(y, AT(i), n, (a->has_r ? o + load_quad(r, AT(i), n) : o) * scale);
+    }
+#else
+    float sum = 0.0f;
+    for (int i = (int)get_local_id(0); i < n; i += WG) sum = fma(x[i], x[i], sum);
+    const float f = 1.0f / sqrt(group_sum(part, sum) / (float)n + a->eps);
+    for (int i = (int)get_local_id(0); i < n; i += WG) {
+      const float o = a->has_w ? x[i] * f * (weights[i] + a->w_offset) : x[i] * f;
+      y[i] = (a->has_r ? o + r[i] : o) * scale;
+    }
+#endif
   }
 }
-PHASE_KERNEL(rms_norm, WG)
+RANGE_KERNEL(rms_norm, GROUP_SUM_FLOATS)
