@@ -84,7 +84,15 @@ struct Figures {
   std::vector<double> total_ms, prefill_ms, step_ms, read_gbs, bf16_gflops, f32_gflops;
 };
 
-void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSummary& model, const Figures& f) {
+// Host time of a decode step on devices that launches are made for.
+std::string host_time(const EngineStats& s) {
+  std::string text;
+  if (s.replayed_steps) text += fmt::format("host: {:.1f} us to enqueue a replayed decode step of {} launches\n", s.replayed_host_seconds / double(s.replayed_steps) * 1e6, s.replayed_launches);
+  if (s.eager_steps) text += fmt::format("host: {:.1f} us to enqueue a decode step anew\n", s.eager_host_seconds / double(s.eager_steps) * 1e6);
+  return text;
+}
+
+void report(const BenchBatchOptions& o, const EngineInfo& info, const EngineStats& stats, const ModelSummary& model, const Figures& f) {
   const Summary total = summarize(f.total_ms), prefill = summarize(f.prefill_ms), step = summarize(f.step_ms), read = summarize(f.read_gbs), peak = summarize(f.bf16_gflops), f32 = summarize(f.f32_gflops);
   const double tokens = double(o.batch_size) * o.input_len;
   const double weights = model.step_bytes(o.batch_size), cache = o.batch_size * model.cache_bytes(o.input_len + o.output_len / 2);
@@ -112,6 +120,7 @@ void report(const BenchBatchOptions& o, const EngineInfo& info, const ModelSumma
              100 * gflops / peak.median);
   fmt::print("decode: {:.2f} tokens/s; a step reads {} of weights and {} of cache, {:.2f} GB/s = {:.1f} % of the machine's bandwidth\n",
              o.batch_size / step.median * 1e3, format_bytes(weights), format_bytes(cache), gbs, 100 * gbs / read.median);
+  if (info.device != "cpu") fmt::print("{}", host_time(stats));
 }
 
 }  // namespace
@@ -144,7 +153,7 @@ Status bench_one_batch(BenchBatchOptions o) {
     f.read_gbs.push_back(roof.read_gbs());
   }
   if (f.step_ms.empty()) return invalid("no step decoded the whole batch: the first answers ended before the last prompts were computed; raise --output-len");
-  report(o, info, model, f);
+  report(o, info, engine->stats(), model, f);
   return {};
 }
 

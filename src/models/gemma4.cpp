@@ -112,7 +112,7 @@ struct Layer {
       return r.add(c, y, next, joint);
     }
     r.add(c, y, nullptr, joint);
-    r.add(c, ple_proj(c, act_mul(c, ple_gate(c, r.x), ple, Act::kGeluTanh)), next, {.after = &ple_norm, .scale = scalar});
+    r.add(c, ple_proj(c, ple_gate(c, r.x), ple, Act::kGeluTanh), next, {.after = &ple_norm, .scale = scalar});
   }
 
   void params(ParamList& p, const std::string& n, const Shape& f) {

@@ -11,6 +11,7 @@
 #include "ops/delta_step/delta_step.h"
 #include "ops/gated_add/gated_add.h"
 #include "ops/gated_delta/gated_delta.h"
+#include "ops/gated_matmul/gated_matmul.h"
 #include "ops/gather/gather.h"
 #include "ops/latent_attention/latent_attention.h"
 #include "ops/matmul/matmul.h"
@@ -31,6 +32,11 @@ struct Linear {
   Tensor operator()(Ctx& c, Tensor x) const {  // [T, K] -> [T, N]
     Tensor y = c.temp({x.rows(), w.dim[0]});
     c.run(MatMul{x, w, bias, y, c.round_x && !exact});
+    return y;
+  }
+  Tensor operator()(Ctx& c, Tensor gate, Tensor up, Act act) const {  // of act(gate) * up; up is used up
+    Tensor y = c.temp({gate.rows(), w.dim[0]});
+    c.run(GatedMatMul{gate, up, act, 0, w, bias, y, c.round_x && !exact});
     return y;
   }
 };
@@ -128,14 +134,14 @@ inline Tensor flat_heads(Tensor x) {  // contiguous [T, n, dim] -> [T, n * dim]
   return make_tensor(x.data, x.dtype, {x.dim[0], x.dim[1] * x.dim[2]});
 }
 
-// gate and up in one product, down after their product.
+// gate and up in one product, down of act(gate) * up.
 struct GatedMlp {
   Linear gate_up, down;
   Act act = Act::kSilu;
   Tensor operator()(Ctx& c, Tensor x) const {
     Tensor gu = gate_up(c, x);
     const int64_t n = gu.cols() / 2;
-    return down(c, act_mul(c, columns(gu, 0, n), columns(gu, n, n), act));
+    return down(c, columns(gu, 0, n), columns(gu, n, n), act);
   }
   void params(ParamList& p, const std::string& prefix, int64_t hidden, int64_t ffn) {
     p.fused(prefix + "gate_up_proj.weight", gate_up.w, hidden, {{prefix + "gate_proj.weight", ffn}, {prefix + "up_proj.weight", ffn}});

@@ -166,6 +166,7 @@ class EngineImpl final : public Engine {
   void commit(std::vector<Event>& events) {
     StepSlab& s = pipe_.finish();
     forward_seconds_ += pipe_.last_seconds();
+    note_host_time(s);
     if (!s.status.ok() || suspect_) return fail(s, events);
     if (!health_.ok) set_health({});
     sampled_.clear();
@@ -203,6 +204,13 @@ class EngineImpl final : public Engine {
   void set_health(EngineHealth h) {
     std::lock_guard lock(stats_mutex_);
     health_ = std::move(h);
+  }
+
+  void note_host_time(const StepSlab& s) {
+    if (s.batch.tokens.numel() != s.batch.kv_len.numel()) return;
+    std::lock_guard lock(stats_mutex_);
+    if (s.host.form == StepSlab::Host::kReplayed) stats_.replayed_steps++, stats_.replayed_host_seconds += s.host.seconds, stats_.replayed_launches = s.host.launches;
+    if (s.host.form == StepSlab::Host::kEager) stats_.eager_steps++, stats_.eager_host_seconds += s.host.seconds;
   }
 
   static TokenLogprob logprob(const StepSlab& s, size_t i, const GenerateRequest& r) {

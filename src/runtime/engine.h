@@ -108,6 +108,10 @@ struct EngineStats {                  // a snapshot, any time
   uint64_t failed_steps = 0;
   double gen_throughput = 0;          // tokens per second over the last seconds
   double schedule_seconds = 0, forward_seconds = 0;        // totals
+  // Decode steps whose launches were replayed or made anew, what that took of the host, and the launches of the last replayed one.
+  uint64_t replayed_steps = 0, eager_steps = 0;
+  double replayed_host_seconds = 0, eager_host_seconds = 0;
+  int replayed_launches = 0;
 };
 
 // A step that the device failed makes the engine unhealthy until the next one succeeds.

@@ -77,8 +77,8 @@ Runner::Graph* Runner::graph_for(const StepSlab& s) {
 
 void Runner::enqueue(StepSlab& s) {
   steps_++;
-  const bool decode = s.batch.tokens.numel() == s.batch.kv_len.numel();
   Graph* const graph = graph_for(s);
+  s.host = {};
   if (graph && !graph->plan) {
     Plan plan;
     stream_.begin_capture(&plan);
@@ -86,20 +86,12 @@ void Runner::enqueue(StepSlab& s) {
     stream_.end_capture();
     graph->plan = device_->compile(plan);
     if (!graph->plan) graph_max_rows_ = 0, graphs_.clear();  // this device has none
-    graph_stats_.plans = int(graphs_.size());
     return;
   }
   const double t0 = now_seconds();
   if (graph) graph->plan->run();
   else forward(s);
-  const double seconds = now_seconds() - t0;
-  if (graph) {
-    graph_stats_.replayed++, graph_stats_.launches = graph->plan->launches();
-    if (decode) graph_stats_.replayed_decode++, graph_stats_.replayed_seconds += seconds;
-  } else {
-    graph_stats_.eager++;
-    if (decode) graph_stats_.eager_decode++, graph_stats_.eager_seconds += seconds;
-  }
+  s.host = {graph ? StepSlab::Host::kReplayed : StepSlab::Host::kEager, now_seconds() - t0, graph ? graph->plan->launches() : 0};
 }
 
 Status Runner::run_explained(StepSlab& s, bool& pending, const char* kind) {

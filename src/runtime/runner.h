@@ -26,13 +26,6 @@ class Runner {
   // From now on, steps of up to max_rows rows whose shape has been met before run as compiled plans (Device::compile), where
   // the device has such. 0: never.
   void set_graphs(int max_rows) { graph_max_rows_ = max_rows; }
-  struct GraphStats {
-    uint64_t replayed = 0, eager = 0;             // steps
-    double replayed_seconds = 0, eager_seconds = 0;  // of the host, to enqueue the decode steps among them
-    uint64_t replayed_decode = 0, eager_decode = 0;
-    int plans = 0, launches = 0;                  // of the plan that ran last
-  };
-  const GraphStats& graph_stats() const { return graph_stats_; }  // between steps
 
   Device& device() { return *device_; }
   const Model& model() const { return *model_; }
@@ -78,7 +71,6 @@ class Runner {
   std::map<StepShape, Graph> graphs_;
   int graph_max_rows_ = 0;
   uint64_t steps_ = 0;
-  GraphStats graph_stats_;
 };
 
 }  // namespace xylem

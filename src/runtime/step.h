@@ -59,6 +59,11 @@ class StepSlab {
   Sample result;           // the same, but for the logits, as the host reads it
   std::vector<LogitRow> logit_rows;
   Status status;           // of the run
+  struct Host {            // what enqueuing the step took
+    enum Form { kOther, kReplayed, kEager } form = kOther;
+    double seconds = 0;
+    int launches = 0;      // of a replayed one
+  } host;
 
  private:
   friend class BatchBuilder;

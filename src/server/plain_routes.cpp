@@ -51,6 +51,8 @@ Json internal_state(const EngineInfo& info, const EngineStats& s) {
   state["finished"] = s.finished;
   state["aborted"] = s.aborted;
   state["schedule_seconds"] = s.schedule_seconds;
+  state["decode_graphs"] = {{"replayed_steps", s.replayed_steps}, {"replayed_host_seconds", s.replayed_host_seconds}, {"replayed_launches", s.replayed_launches},
+                            {"eager_steps", s.eager_steps}, {"eager_host_seconds", s.eager_host_seconds}};
   state["forward_seconds"] = s.forward_seconds;
   return state;
 }

@@ -77,12 +77,17 @@ class ArgumentStruct {
   size_t align_ = 1;
 };
 
+struct MemoryRange {
+  uint64_t address = 0, bytes = 0;
+};
+
 // A launch with its arguments bound, as compile() collects them. Either a kernel of its own, or the struct for a phase kernel.
 struct BoundLaunch {
   const GpuKernel* kernel = nullptr;
   NDRange range;
   cl_kernel own = nullptr;              // owned by whoever holds the launch
   std::vector<std::byte> arguments;
+  MemoryRange streamed;                 // weights that it reads once
 };
 
 class OpenClDevice final : public Device {
@@ -124,7 +129,7 @@ class OpenClDevice final : public Device {
   }
   // A kernel with its arguments, and a program from its text, as compiled plans use them.
   void enqueue_bound(cl_kernel k, const NDRange& r);
-  cl_program program_from(const std::string& name, const std::string& source, const std::string& options);
+  Result<cl_program> program_from(const std::string& name, const std::string& source, const std::string& options);  // kept under its name
   cl_kernel new_kernel(cl_program p, const char* entry);       // null after an error
   void bind_struct(cl_kernel k, const std::vector<std::byte>& arguments);
   void allow_all_memory(cl_kernel k);                          // of this device: the kernel finds pointers in structs
@@ -136,6 +141,10 @@ class OpenClDevice final : public Device {
   void sync_queue() { clFinish(queue_); }
   void check(cl_int error, const char* what);  // remembers the first error for sync()
 
+  // The next launch reads these weights, and all of them: a plan may have them fetched earlier.
+  void streams(const Tensor& weights) { streamed_ = {reinterpret_cast<uint64_t>(weights.data), weights.bytes()}; }
+  // Zeros, for kernels whose work-groups count each other (count_arrival); whoever counts leaves zeros behind. Null after an error.
+  int* counters(size_t n);
   // Memory of the running op, valid until the next call of scratch. Grows, never shrinks, and stays where compiled plans know it.
   void* scratch(size_t bytes);
   uint64_t launches() const { return launches_; }  // since the start
@@ -176,6 +185,9 @@ class OpenClDevice final : public Device {
   Error error_;                                // the first since the last sync; empty text: none
   std::unordered_map<std::string, cl_program> programs_;
   std::unordered_map<std::string, GpuKernel> kernels_;
+  MemoryRange streamed_;
+  int* counters_ = nullptr;
+  size_t n_counters_ = 0;
   std::vector<BoundLaunch>* capture_ = nullptr;  // launches go there instead of into the queue
   bool dry_ = false, dry_build_ = false;       // launches are left out, and working memory is only measured; kernels are built
   size_t dry_scratch_bytes_ = 0;

@@ -1,16 +1,25 @@
 #include "device/opencl/phase_program.h"
 
+#include <cstdlib>
+#include <cstring>
+#include <map>
 #include <regex>
 #include <set>
 #include <sstream>
 
 #include <fmt/format.h>
 
+#include "base/log.h"
+
 namespace xylem {
 namespace {
 
-constexpr size_t kPhaseBytes = 512, kHeadBytes = 16;  // of a phase in memory; before its arguments
+constexpr size_t kPhaseBytes = 512, kHeadBytes = 32;  // of a phase in memory; before its arguments
 constexpr size_t kGroup = 256;                        // WG of phase kernels
+constexpr size_t kMaxLocal = 23 << 10;                // bytes of a team: two have what every device has
+
+size_t teams(const OpenClDevice& d) { return d.info().lanes == LaneMode::kNvidia ? 2 : 1; }  // PHASE_TEAMS
+bool timed() { return std::getenv("XYLEM_PHASE_TIMES") != nullptr; }
 
 std::set<std::string> matches(const std::string& text, const char* pattern) {
   std::set<std::string> out;
@@ -50,11 +59,18 @@ Result<std::string> instance(const GpuKernel& k, const std::string& prefix) {
   return out + "\n";
 }
 
+// Of XYLEM_PHASE_TIMES: when each phase of a launch ended, on the first work-group's clock.
+struct PhaseTimes {
+  std::vector<std::string> names;
+  const void* clocks = nullptr;  // on the device
+};
+
 class BoundPlan final : public CompiledPlan {
  public:
   explicit BoundPlan(OpenClDevice& d) : device_(d) {}
   ~BoundPlan() override {
     device_.sync_queue();
+    for (const PhaseTimes& t : times_) print(t);
     for (auto& [kernel, range] : steps_) clReleaseKernel(kernel);
   }
   void run() override {
@@ -65,8 +81,19 @@ class BoundPlan final : public CompiledPlan {
     if (k) steps_.emplace_back(k, r);
   }
   Buffer& own(Buffer b) { return memory_.emplace_back(std::move(b)); }
+  void add_times(PhaseTimes t) { times_.push_back(std::move(t)); }
 
  private:
+  void print(const PhaseTimes& t) {
+    std::vector<uint64_t> clocks(t.names.size() + 1);
+    device_.copy_out(clocks.data(), t.clocks, clocks.size() * sizeof clocks[0]);
+    std::map<std::string, std::pair<int, uint64_t>> sums;
+    for (size_t i = 0; i < t.names.size(); i++) sums[t.names[i]].first++, sums[t.names[i]].second += clocks[i + 1] - clocks[i];
+    for (const auto& [name, sum] : sums) fmt::print(stderr, "{:<70}{:>6} phases {:>10} clocks each\n", name, sum.first, sum.second / uint64_t(sum.first));
+    fmt::print(stderr, "{:<70}{:>6} phases {:>10} clocks\n", "all", t.names.size(), clocks.back() - clocks[0]);
+  }
+
+  std::vector<PhaseTimes> times_;
   OpenClDevice& device_;
   std::vector<std::pair<cl_kernel, NDRange>> steps_;
   std::vector<Buffer> memory_;
@@ -77,33 +104,71 @@ struct Phases {
   std::vector<const GpuKernel*> kernels;  // by kind
 };
 
-bool can_join(const BoundLaunch& l) {
-  return l.kernel->phase && l.arguments.size() + kHeadBytes <= kPhaseBytes && l.range.group_size == kGroup &&
+bool can_join(const OpenClDevice& d, const BoundLaunch& l) {
+  if (!l.kernel->phase) return false;
+  cl_ulong local = 0;
+  clGetKernelWorkGroupInfo(l.kernel->handle, d.info().id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, nullptr);
+  return local <= kMaxLocal && l.arguments.size() + kHeadBytes <= kPhaseBytes && l.range.group_size == kGroup &&
          l.range.groups[0] * l.range.groups[1] * l.range.groups[2] < (size_t(1) << 30);
 }
 
 Phases program_of(OpenClDevice& d, const std::vector<BoundLaunch>& launches) {
   Phases p;
   for (const BoundLaunch& l : launches)
-    if (can_join(l) && std::find(p.kernels.begin(), p.kernels.end(), l.kernel) == p.kernels.end()) p.kernels.push_back(l.kernel);
+    if (can_join(d, l) && std::find(p.kernels.begin(), p.kernels.end(), l.kernel) == p.kernels.end()) p.kernels.push_back(l.kernel);
   if (p.kernels.empty()) return p;
   const Result<std::string> source = phase_source(p.kernels);
   CHECK(source.ok());
   std::string name = "phases of";
   for (const GpuKernel* k : p.kernels) name += fmt::format(" {}|{}", k->entry, k->options);
-  p.program = d.program_from(name, *source, d.info().lanes == LaneMode::kNvidia ? "-DPHASED -cl-nv-maxrregcount=128" : "-DPHASED");
+  Result<cl_program> program = d.program_from(name, *source, timed() ? "-DPHASED -DPHASE_TIMES" : "-DPHASED");
+  if (program.ok()) p.program = *program;
+  else log::warn("launches are not joined, as their program does not build: {}", program.error().text);
   return p;
+}
+
+// PhaseHead of phase.clh.
+struct Head {
+  int32_t kind_and_range[4];
+  MemoryRange soon;
+};
+static_assert(sizeof(Head) == kHeadBytes);
+
+// What each phase brings into the cache for later ones. Weights are all that products wait for; phases without any leave the
+// memory idle, for about as long as it takes to read kIdleBytes. No more than kAheadBytes wait in the cache.
+std::vector<MemoryRange> plan_prefetch(const std::vector<BoundLaunch>& launches, size_t begin, size_t end) {
+  constexpr uint64_t kIdleBytes = 8 << 20, kAheadBytes = 24 << 20;
+  std::vector<MemoryRange> soon(end - begin);
+  size_t next = begin;       // the phase whose weights are being fetched, the first `done` bytes of them already
+  uint64_t done = 0, ahead = 0;
+  for (size_t i = begin; i < end; i++) {
+    const uint64_t own = launches[i].streamed.bytes;
+    if (next == i) next = i + 1, ahead -= done, done = 0;
+    else if (next > i) ahead -= std::min(ahead, own);
+    if (own > kIdleBytes / 4) continue;
+    while (next < end && launches[next].streamed.bytes == 0) next++;
+    if (next >= end || ahead >= kAheadBytes) continue;
+    const MemoryRange& from = launches[next].streamed;
+    const uint64_t n = std::min({kIdleBytes, kAheadBytes - ahead, from.bytes - done});
+    soon[i - begin] = {from.address + done, n};
+    done += n, ahead += n;
+    if (done == from.bytes) next++, done = 0;
+  }
+  return soon;
 }
 
 // Launches [begin, end) as one.
 void add_phases(OpenClDevice& d, BoundPlan& plan, const Phases& p, const std::vector<BoundLaunch>& launches, size_t begin, size_t end) {
   const size_t count = end - begin;
-  std::vector<std::byte> bytes(count * kPhaseBytes + 64);  // the counter stands after the phases
+  // After the phases the counter, and room for clocks.
+  std::vector<std::byte> bytes(count * kPhaseBytes + 64 + (timed() ? (count + 1) * sizeof(uint64_t) : 0));
+  const std::vector<MemoryRange> soon = plan_prefetch(launches, begin, end);
   for (size_t i = 0; i < count; i++) {
     const BoundLaunch& l = launches[begin + i];
-    const int32_t head[4] = {int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()), int32_t(l.range.groups[0]), int32_t(l.range.groups[1]),
-                             int32_t(l.range.groups[2])};
-    std::memcpy(bytes.data() + i * kPhaseBytes, head, sizeof head);
+    const Head head{{int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()), int32_t(l.range.groups[0]), int32_t(l.range.groups[1]),
+                     int32_t(l.range.groups[2])},
+                    soon[i]};
+    std::memcpy(bytes.data() + i * kPhaseBytes, &head, sizeof head);
     std::memcpy(bytes.data() + i * kPhaseBytes + kHeadBytes, l.arguments.data(), l.arguments.size());
   }
   Buffer& memory = plan.own(Buffer(d, bytes.size()));
@@ -112,7 +177,15 @@ void add_phases(OpenClDevice& d, BoundPlan& plan, const Phases& p, const std::ve
   d.copy_in(memory.data(), bytes.data(), bytes.size());
   d.bind_arguments(k, memory.data(), int(count), static_cast<void*>(static_cast<std::byte*>(memory.data()) + count * kPhaseBytes));
   d.allow_all_memory(k);
-  plan.add(k, {{size_t(d.info().phase_groups), 1, 1}, kGroup});
+  plan.add(k, {{size_t(d.info().phase_groups), 1, 1}, kGroup * teams(d)});
+  if (!timed()) return;
+  PhaseTimes t;
+  for (size_t i = begin; i < end; i++) {
+    const NDRange& r = launches[i].range;
+    t.names.push_back(fmt::format("{} {} {}x{}x{}", launches[i].kernel->entry, launches[i].kernel->options, r.groups[0], r.groups[1], r.groups[2]));
+  }
+  t.clocks = static_cast<std::byte*>(memory.data()) + count * kPhaseBytes + 64;
+  plan.add_times(std::move(t));
 }
 
 void add_launch(OpenClDevice& d, BoundPlan& plan, const BoundLaunch& l) {
@@ -143,19 +216,37 @@ Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
   }
   out += fmt::format(R"(
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#ifdef PHASE_TIMES
+FN ulong phase_clock(void) {{ ulong t; asm volatile("mov.u64 %0, %%clock64;" : "=l"(t)); return t; }}
+#define TIME(n) if (phase_item() == 0 && get_group_id(0) == 0) ((volatile __global ulong*)(arrived + 16))[n] = phase_clock();
+#else
+#define TIME(n)
+#endif
+#define FLOATS (({}) + 7) / 8 * 8
+#define QUADS {}
 KERNEL({}) void phases(const __global uchar* program, int count, volatile __global int* arrived) {{
-  __local float mem[{}] __attribute__((aligned(32)));
+  __local float all[PHASE_TEAMS * FLOATS] __attribute__((aligned(32)));
+  __local float* mem = all + PHASE_TEAM * FLOATS;
+  __local uint4 own[2 * QUADS];  // this phase, and the next one, which comes while this one runs
+  const __global uint4* from = (const __global uint4*)program + phase_item();
+  if (phase_item() < QUADS) own[phase_item()] = *from;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  TIME(0)
   for (int i = 0; i < count; i++) {{
-    const __global int* head = (const __global int*)(program + i * {});
+    const __local int* head = (const __local int*)(own + (i & 1) * QUADS);
     Wait w;
     w.arrived = arrived, w.target = i * (int)get_num_groups(0);
+    if (phase_item() < QUADS && i + 1 < count) phase_copy(own + ((i + 1) & 1) * QUADS + phase_item(), from + (i + 1) * QUADS);
+    phase_prefetch((const __local PhaseHead*)head);
     switch (head[0]) {{
 {}    }}
+    phase_copies_wait();
     phase_arrive(w, (int)get_num_groups(0), i + 1 == count);
+    TIME(i + 1)
   }}
 }}
 )",
-                     kGroup, floats, kPhaseBytes, cases);
+                     floats, kPhaseBytes / 16, "256 * PHASE_TEAMS", cases);
   return out;
 }
 
@@ -164,7 +255,7 @@ std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<Boun
   const Phases p = d.info().phase_groups > 0 ? program_of(d, launches) : Phases{};
   for (size_t i = 0; i < launches.size();) {
     size_t end = i;
-    while (p.program && end < launches.size() && can_join(launches[end])) end++;
+    while (p.program && end < launches.size() && can_join(d, launches[end])) end++;
     if (end > i + 1) add_phases(d, *plan, p, launches, i, end);
     else add_launch(d, *plan, launches[i]), end = i + 1;
     i = end;

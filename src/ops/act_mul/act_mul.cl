@@ -6,7 +6,7 @@ typedef struct {
   ulong gate; int4 gs; ulong up; int4 us; ulong y; int4 ys; int n, pieces, act; float limit;
 } act_mul_args;
 
-FN void act_mul_body(const act_mul_args* a, int3 at, __local float* mem) {
+FN void act_mul_body(PHASE_ARGS act_mul_args* a, int3 at, __local float* mem) {
   const int row = PIECE_ROW(at, a->pieces), n = a->n;
   const __global float* gate = ROW((const __global float*)a->gate, a->gs, row);
   const __global float* up = ROW((const __global float*)a->up, a->us, row);

@@ -5,7 +5,7 @@ typedef struct {
   ulong a; int4 as; ulong b; int4 bs; ulong y; int4 ys; int n, pieces; float scale;
 } add_args;
 
-FN void add_body(const add_args* g, int3 at, __local float* mem) {
+FN void add_body(PHASE_ARGS add_args* g, int3 at, __local float* mem) {
   const int row = PIECE_ROW(at, g->pieces), n = g->n;
   const __global float* a = ROW((const __global float*)g->a, g->as, row);
   const __global float* b = ROW((const __global float*)g->b, g->bs, row);

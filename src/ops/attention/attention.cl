@@ -60,7 +60,7 @@ typedef struct {
 // scores [row][key]; probabilities [key][row]; the factor of what was summed up before this round; what each row sees; sums.
 #define LOCALS (ROWS * (DIMS + WG + PITCH + TILE + 1 + 2) + WG)
 
-FN void attention_body(const attention_args* a, int3 at, __local float* mem) {
+FN void attention_body(PHASE_ARGS attention_args* a, int3 at, __local float* mem) {
   __local rows_t* query = (__local rows_t*)mem;
   __local rows_t* part = query + DIMS;
   __local rows_t* prob = part + WG;

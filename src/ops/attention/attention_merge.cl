@@ -8,7 +8,7 @@ typedef struct {
   ulong part_o, part_ml, cu_q, kv_len, sinks; int has_sinks; ulong y; int batch, at_once, heads, group, heads_at_once, dim, padded, window, max_parts, min_rounds, head_groups;
 } attention_merge_args;
 
-FN void attention_merge_body(const attention_merge_args* a, int3 at, __local float* mem) {
+FN void attention_merge_body(PHASE_ARGS attention_merge_args* a, int3 at, __local float* mem) {
   const __global float* part_o = (const __global float*)a->part_o;
   const __global float* part_ml = (const __global float*)a->part_ml;
   const __global float* sinks = (const __global float*)a->sinks;

@@ -51,7 +51,7 @@ FN float convolve(const float* w, const float* in) {
   return sum / (1.0f + exp(-sum));
 }
 
-FN void delta_step_body(const delta_step_args* a, int3 at, __local float* mem) {
+FN void delta_step_body(PHASE_ARGS delta_step_args* a, int3 at, __local float* mem) {
   __local float *ql = mem, *kl = ql + KEYS, *vl = kl + KEYS, *sums = vl + COLS, *totals = sums + PARTS * SUMS;
 #if CHANNELS
   __local float* el = totals + TEAMS * SUMS;

@@ -18,7 +18,7 @@ typedef struct {
   ulong table; int type, packed; long stride; int rows; ulong ids; ulong y; int4 ys; int n, pieces; float scale;
 } gather_args;
 
-FN void gather_body(const gather_args* a, int3 at, __local float* mem) {
+FN void gather_body(PHASE_ARGS gather_args* a, int3 at, __local float* mem) {
   const int row = PIECE_ROW(at, a->pieces), id = ((const __global int*)a->ids)[row], width = a->type == 0 ? 1 : 2, known = id >= 0 && id < a->rows, n = a->n;
   const __global char* table = (const __global char*)a->table;
   const long r = known ? id : 0;

@@ -1,11 +1,12 @@
 // The matrix products of an OpenCL device, for MatMul and for the experts of a mixture.
 #pragma once
 #include "device/opencl/opencl_rows.h"
+#include "ops/act_mul/act_mul.h"
 
 namespace xylem {
 
 // Which of the kernels; each works on tasks of at most its rows (routed.clh).
-enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide };
+enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide, kSkinny8, kSkinny16 };
 int form_rows(GpuForm f);
 bool form_suits(GpuForm f, DType weights, bool round_x);
 bool runs_mma(const OpenClInfo& d);  // whether the kMma forms run at all; where they are emulated others are faster
@@ -18,6 +19,9 @@ enum class GpuRoute : int { kAll, kRow, kSorted };  // ROUTE_ of routed.clh
 
 struct GpuProduct {
   Tensor x, w, bias, y;             // as of MatMul; w and bias also [E, N, K] and [E, N] f32 contiguous. Row r of y is from row r / x_div of x
+  Tensor up;                        // of the gemv forms, or empty: instead of x it is act(x) * up
+  Act act = Act::kSilu;
+  float limit = 0;
   bool round_x = false;
   int rows = 0, x_div = 1;          // rows of y
   GpuRoute route = GpuRoute::kAll;
@@ -26,7 +30,9 @@ struct GpuProduct {
   int n_tasks = 0;                  // kSorted: the most that there can be
   void* rounded = nullptr;          // rounded_bytes of x's rows; not needed with kAll
 };
-// Enqueues the product. With kAll it may use the device's scratch.
+// The skinny forms, matrix instructions too: for as few rows as reading weights takes the time.
+void skinny_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
+// Enqueues the product, by any form. With kAll it may use the device's scratch.
 void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
 
 }  // namespace xylem

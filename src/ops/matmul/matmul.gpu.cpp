@@ -27,12 +27,15 @@ const Form& form_of(GpuForm f) {
       {"matmul_mma.cl", "matmul_mma", "-DWM=1 -DWN=2 -DWK=2 -DTM=4 -DTN=1 -DSTAGES=4 -DFLOATS=1", 64, 64, 4},
       {"matmul_mma.cl", "matmul_mma", "-DWM=2 -DWN=2 -DWK=1 -DTM=2 -DTN=2 -DSTAGES=3 -DFLOATS=0", 64, 128, 4, true},
       {"matmul_mma.cl", "matmul_mma", "-DWM=2 -DWN=4 -DWK=1 -DTM=4 -DTN=2 -DSTAGES=2 -DFLOATS=0", 128, 256, 8, true},
+      {"matmul_skinny.cl", "matmul_skinny", "", 8, 16},
+      {"matmul_skinny.cl", "matmul_skinny", "", 16, 16},
   };
   return kForms[int(f)];
 }
 bool is_gemv(GpuForm f) { return f <= GpuForm::kGemv8; }
 bool is_mad(GpuForm f) { return f >= GpuForm::kMadSkinny && f <= GpuForm::kMad; }
-bool is_mma(GpuForm f) { return f >= GpuForm::kMmaFew32; }
+bool is_mma(GpuForm f) { return f >= GpuForm::kMmaFew32 && f <= GpuForm::kMmaWide; }
+bool is_skinny(GpuForm f) { return f >= GpuForm::kSkinny8; }
 
 int weight_type(DType t) {  // WT of packed.clh
   switch (t) {
@@ -56,7 +59,7 @@ int64_t gemv_parts(int64_t groups, int64_t bytes_of_panel, const OpenClInfo& d) 
 
 int form_rows(GpuForm f) { return form_of(f).rows; }
 bool form_suits(GpuForm f, DType weights, bool round_x) {
-  if (is_mma(f)) return round_x && (weights == DType::kBF16 || is_quantised(weights));
+  if (is_mma(f) || is_skinny(f)) return round_x && (weights == DType::kBF16 || is_quantised(weights));
   return !is_mad(f) || (weights == DType::kBF16 && round_x);
 }
 bool runs_mma(const OpenClInfo& d) { return d.lanes != LaneMode::kIntel; }
@@ -116,12 +119,17 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   CHECK(p.x.cols() == K && p.y.cols() == N && N < INT32_MAX - 1024 && K < INT32_MAX - 65536, p.x.cols(), K, p.y.cols(), N);
   CHECK(p.w.dtype != DType::kMxfp4 || K % kMxfp4Group == 0, K);
   if (is_mma(form)) return mma_product(p, form, g);
+  if (is_skinny(form)) return skinny_product(p, form, g);
   const int lanes = is_mad(form) ? g.info().sub_group : 1;
   const int64_t columns = f.columns * lanes, tasks = p.route == GpuRoute::kAll ? (p.rows + f.rows - 1) / f.rows : p.route == GpuRoute::kRow ? p.rows : p.n_tasks;
   const auto groups_n = size_t((N + columns - 1) / columns);
   const size_t group_size = is_gemv(form) ? 256 : is_mad(form) ? size_t(8 * lanes) : 128;
   const auto matrix = int64_t(packed_bytes(N, K, p.w.dtype));
-  const std::string options = is_mad(form) ? f.options : "-DWT=" + std::to_string(weight_type(p.w.dtype)) + " " + f.options;
+  const bool counted = is_gemv(form) && g.info().lanes != LaneMode::kIntel;
+  CHECK(!p.up || is_gemv(form));
+  std::string options = is_mad(form) ? f.options : "-DWT=" + std::to_string(weight_type(p.w.dtype)) + " " + f.options;
+  if (counted) options += " -DCOUNTED=1";
+  if (p.up) options += " -DGATED=1";
   const GpuKernel* kernel = g.kernel(f.file, f.entry, options);
   const int rows = p.rows, n = int(N), k = int(K), round_x = p.round_x, has_bias = bool(p.bias), route = int(p.route);
   if (!is_gemv(form)) {
@@ -131,16 +139,16 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   const int64_t lines = panel_lines(K, p.w.dtype);
   const int64_t wish = p.route == GpuRoute::kAll ? gemv_parts(int64_t(groups_n) * tasks, panel_bytes(K, p.w.dtype), g.info()) : 1;
   const int64_t part_lines = round_up((lines + wish - 1) / wish, 128), parts = (lines + part_lines - 1) / part_lines;  // 128 lines: whole groups of scales
-  if (parts == 1) {
-    g.launch(kernel, {{groups_n, size_t(tasks), 1}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, has_bias, p.y, Rows(p.y), rows, n, k, round_x, route, p.ids, p.order, p.tasks,
-             int(part_lines), int64_t(0));
-    return;
-  }
   const int64_t stride = int64_t(rows) * N;
-  const Tensor sums = make_tensor(g.scratch(size_t(parts * stride) * sizeof(float)), DType::kF32, {rows, N});
-  g.launch(kernel, {{groups_n, size_t(tasks), size_t(parts)}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, 0, sums, Rows(sums), rows, n, k, round_x, route, p.ids, p.order, p.tasks,
-           int(part_lines), stride);
-  g.launch(g.kernel("matmul_sum.cl", "matmul_sum"), {{size_t(N + 255) / 256, size_t(rows), 1}, 256}, sums, int(parts), stride, p.bias, has_bias, p.y, Rows(p.y), n);
+  void* sums = parts > 1 ? g.scratch(size_t(parts * stride) * sizeof(float)) : nullptr;
+  void* counters = parts > 1 && counted ? g.counters(groups_n * size_t(tasks)) : nullptr;
+  if (p.route == GpuRoute::kAll) g.streams(p.w);
+  g.launch(kernel, {{groups_n, size_t(tasks), size_t(parts)}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, has_bias, p.y, Rows(p.y), rows, n, k, round_x, route, p.ids, p.order,
+           p.tasks, int(parts), int(part_lines), stride, sums, counters, p.up, Rows(p.up), int(p.act), p.limit);
+  if (parts > 1 && !counted) {
+    const Tensor all = make_tensor(sums, DType::kF32, {rows, N});
+    g.launch(g.kernel("matmul_sum.cl", "matmul_sum"), {{size_t(N + 255) / 256, size_t(rows), 1}, 256}, all, int(parts), stride, p.bias, has_bias, p.y, Rows(p.y), n);
+  }
 }
 
 namespace {
@@ -156,7 +164,7 @@ bool mma(const MatMul& a, const Device& d) { return runs_mma(static_cast<const O
 bool few_rows(const MatMul& a, const Device& d) {
   const OpenClInfo& info = static_cast<const OpenClDevice&>(d).info();
   const bool fragments = info.matrix && form_suits(GpuForm::kMad, a.w.dtype, a.round_x);
-  return a.x.rows() <= (fragments ? 2 : info.lanes == LaneMode::kNvidia && mma(a, d) ? 16 : 32);
+  return a.x.rows() <= (fragments ? 2 : info.lanes == LaneMode::kNvidia && mma(a, d) ? 1 : 32);
 }
 // Where fragments go through shuffles of lanes, those take more time than the tile's products.
 bool fragments(const MatMul& a, const Device& d) {

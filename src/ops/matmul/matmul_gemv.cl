@@ -1,11 +1,19 @@
 // Few rows: a work-group reads one panel of 16 outputs once for ROWS rows of x, each work-item a quarter of a line; the
 // next block's words are on their way while one is multiplied, the first ones while earlier phases end.
+//   GATED      x is act(x) * up, computed while it is staged
+//   COUNTED    where K is split, the last part to end adds up all of them
 #include "phase.clh"
 #include "packed.clh"
 #include "routed.clh"
+#if GATED
+#include "act.clh"
+#endif
 #define WG 256
+#ifndef GEMV_LOADS
+#define GEMV_LOADS 4
+#endif
 #define TEAM (WG / 4)                            // lines that the group loads at once
-#define LOADS (ROWS == 8 ? (WT >= 3 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : 4)  // of a work-item and block; more spill registers
+#define LOADS (ROWS == 8 ? (WT >= 3 || X_HW == 1 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : ROWS == 1 && WT < 3 && X_HW == 2 ? GEMV_LOADS : 4)  // of a work-item and block; more spill registers
 #define BLOCK (TEAM * LOADS)                     // lines
 #define WISH (4096 / (P * ROWS * BLOCK))         // blocks whose x is kept at a time
 #define CHUNK ((WISH > 0 ? WISH : 1) * BLOCK)    // lines
@@ -14,6 +22,7 @@
 #define KEEPS (ROWS <= 4)        // x stays in local memory from one panel to the next; else the sums take its place
 #define LOCALS (KEEPS ? CK * ROWS + SUMS : CK * ROWS > SUMS ? CK * ROWS : SUMS)
 #define PV (P < 4 ? P : 4)
+#define AT_ONCE 4  // numbers of x that a work-item asks for before it waits
 
 #if P == 1
 #define MAC(w, x, acc) fma(w[0], (float4)(*(x)), acc)
@@ -29,7 +38,8 @@ FN float4 mac4(float4 w0, float4 w1, float4 w2, float4 w3, float4 x, float4 acc)
 
 typedef struct {
   ulong x; int4 xs; int x_div; ulong w; long matrix_bytes; ulong bias; int has_bias; ulong y; int4 ys;
-  int rows, n, k, round_x, route; ulong ids, order, tasks; int part_lines; long part_stride;
+  int rows, n, k, round_x, route; ulong ids, order, tasks; int parts, part_lines; long part_stride; ulong sums, counters;
+  ulong up; int4 us; int act; float limit;
 } matmul_gemv_args;
 
 // What a work-group reads: lines [begin, end) of a panel. Nothing in the weights depends on earlier phases; routes do.
@@ -39,7 +49,7 @@ typedef struct {
   const __global uint4* words;
   const __global uchar* scales;
 } GemvPiece;
-FN void gemv_piece(const matmul_gemv_args* a, int3 at, GemvPiece* p) {
+FN void gemv_piece(PHASE_ARGS matmul_gemv_args* a, int3 at, GemvPiece* p) {
   const int lines = packed_lines(a->k);
   p->panel = at.x, p->part = at.z;
   p->task = task_of(a->route, at.y, ROWS, a->rows, (const __global int*)a->ids, (const __global int4*)a->tasks);
@@ -50,7 +60,7 @@ FN void gemv_piece(const matmul_gemv_args* a, int3 at, GemvPiece* p) {
   p->scales = base + (long)lines * 64;
 }
 
-FN void matmul_gemv_body(const matmul_gemv_args* a, Groups g, __local float* mem, Wait w) {
+FN void matmul_gemv_body(PHASE_ARGS matmul_gemv_args* a, Groups g, __local float* mem, Wait w) {
   __local float* s = mem;
   __local float4* sums = (__local float4*)(KEEPS ? mem + CK * ROWS : mem);
   const int lid = (int)get_local_id(0), quad = lid & 3, team = lid >> 2, k = a->k, lines = packed_lines(k);
@@ -82,15 +92,31 @@ FN void matmul_gemv_body(const matmul_gemv_args* a, Groups g, __local float* mem
     float4 acc[ROWS];
     UNROLL for (int r = 0; r < ROWS; r++) acc[r] = (float4)(0.0f);
     const int4 task = p.task;
-    const int end = p.end, panel = p.panel, part = p.part;
+    const int end = p.end, panel = p.panel, part = p.part, tile = group_at(g, i).y;
     for (int c = p.begin; c < end; c += CHUNK) {
       if (!KEEPS || staged_row != task.y || staged_at != c) {
         const int k_end = min(k, end * P) - c * P;  // of this chunk; zeros after it
         UNROLL for (int r = 0; r < ROWS; r++) {
-          const __global float* from = ROW(x, a->xs, task_row(a->route, task, r, order) / a->x_div) + (long)c * P;
-          for (int j = lid; j < CK; j += WG) {
-            const float v = j < k_end ? from[j] : 0.0f;
-            s[r * CK + j] = a->round_x ? bf2f(f2bf(v)) : v;
+          const int row = task_row(a->route, task, r, order) / a->x_div;
+          const __global float* from = ROW(x, a->xs, row) + (long)c * P;
+#if GATED
+          const __global float* up = ROW((const __global float*)a->up, a->us, row) + (long)c * P;
+#endif
+          const int staged = c + CHUNK < end ? CK : min(CK, (end - c + BLOCK) * P);
+          for (int j0 = lid; j0 < staged; j0 += AT_ONCE * WG) {
+            float v[AT_ONCE];
+#if GATED
+            float u[AT_ONCE];
+            UNROLL for (int i = 0; i < AT_ONCE; i++) u[i] = up[min(j0 + i * WG, k_end - 1)];
+#endif
+            UNROLL for (int i = 0; i < AT_ONCE; i++) v[i] = from[min(j0 + i * WG, k_end - 1)];
+            UNROLL for (int i = 0; i < AT_ONCE; i++) {
+              const int j = j0 + i * WG;
+#if GATED
+              v[i] = act_gated(a->act, v[i], u[i], a->limit);
+#endif
+              if (j < staged) s[r * CK + j] = j >= k_end ? 0.0f : a->round_x ? bf2f(f2bf(v[i])) : v[i];
+            }
           }
         }
         staged_row = task.y, staged_at = c;
@@ -150,15 +176,40 @@ FN void matmul_gemv_body(const matmul_gemv_args* a, Groups g, __local float* mem
     wg_barrier();
     UNROLL for (int r = 0; r < ROWS; r++) ((__local float*)(sums + r * WG))[lid] = some[r];
     wg_barrier();
+    const int split = a->parts > 1;
     for (int at = lid; at < ROWS * 16; at += WG) {
       const int r = at / 16, o = panel * 16 + at % 16;
       if (r < min(task.z, ROWS) && o < a->n) {
         const __local float* of = (const __local float*)(sums + r * WG) + at % 16;
-        float v = a->has_bias ? ((const __global float*)a->bias)[(long)task.x * a->n + o] : 0.0f;
+        float v = a->has_bias && !split ? ((const __global float*)a->bias)[(long)task.x * a->n + o] : 0.0f;
         UNROLL for (int j = 0; j < 16; j++) v += of[j * 16];
-        ROW((__global float*)a->y, a->ys, task_row(a->route, task, r, order))[part * a->part_stride + o] = v;
+        const int row = task_row(a->route, task, r, order);
+        if (split) ((__global float*)a->sums)[part * a->part_stride + (long)row * a->n + o] = v;
+        else ROW((__global float*)a->y, a->ys, row)[o] = v;
       }
     }
+#if COUNTED
+    if (split) {
+      __local int* last = (__local int*)sums;
+      volatile __global int* arrived = (volatile __global int*)a->counters + (tile * g.nx + panel);
+      group_barrier();
+      if (lid == 0) *last = count_arrival(arrived) == a->parts - 1;
+      group_barrier();
+      if (*last) {
+        for (int i = lid; i < ROWS * 16; i += WG) {
+          const int r = i / 16, o = panel * 16 + i % 16;
+          if (r < min(task.z, ROWS) && o < a->n) {
+            const int row = task_row(a->route, task, r, order);
+            const volatile __global float* of = (const volatile __global float*)a->sums + (long)row * a->n + o;
+            float v = a->has_bias ? ((const __global float*)a->bias)[(long)task.x * a->n + o] : 0.0f;
+            for (int j = 0; j < a->parts; j++) v += of[j * a->part_stride];
+            ROW((__global float*)a->y, a->ys, row)[o] = v;
+          }
+        }
+        if (lid == 0) *arrived = 0;
+      }
+    }
+#endif
     wg_barrier();
   }
 }

@@ -6,7 +6,7 @@ typedef struct {
   ulong parts; int n_parts; long stride; ulong bias; int has_bias; ulong y; int4 ys; int n;
 } matmul_sum_args;
 
-FN void matmul_sum_body(const matmul_sum_args* a, int3 at, __local float* mem) {
+FN void matmul_sum_body(PHASE_ARGS matmul_sum_args* a, int3 at, __local float* mem) {
   const int o = at.x * WG + (int)get_local_id(0), row = at.y;
   if (o >= a->n) return;
   const __global float* parts = (const __global float*)a->parts + (long)row * a->n + o;

@@ -20,6 +20,7 @@ GpuForm expert_mma_form(const MoeExperts& a, int64_t rows, const OpenClInfo& d) 
 GpuForm form_of(const MoeExperts& a, int64_t rows, const OpenClInfo& d) {
   const int64_t T = a.x.rows(), rows_an_expert = rows / a.gate_up.dim[0];
   if (T == 1) return GpuForm::kGemv1;
+  if (d.lanes == LaneMode::kNvidia && rows_an_expert <= 8 && form_suits(GpuForm::kSkinny8, a.gate_up.dtype, a.round_x)) return GpuForm::kSkinny8;
   const bool fragments = d.lanes != LaneMode::kNvidia && form_suits(GpuForm::kMad, a.gate_up.dtype, a.round_x);  // as of MatMul
   if (rows_an_expert < 2) return GpuForm::kGemv4;
   if (d.lanes == LaneMode::kNvidia && rows_an_expert > 8 && form_suits(GpuForm::kMmaWide, a.gate_up.dtype, a.round_x)) return expert_mma_form(a, rows, d);
@@ -76,11 +77,13 @@ void run_form(const MoeExperts& a, OpenClDevice& g, GpuForm form) {
 }
 void run(const MoeExperts& a, Device& d) { run_form(a, gpu(d), form_of(a, a.ids.numel(), gpu(d).info())); }
 
-// The other choice of form_of on an NVIDIA GPU, so that it is tested wherever the emulation runs.
+// The other choices of form_of on an NVIDIA GPU, so that they are tested wherever the emulation runs.
 bool supports_mma(const MoeExperts& a, const Device& d) {
   return supports(a, d) && a.x.rows() > 1 && runs_mma(static_cast<const OpenClDevice&>(d).info()) && form_suits(GpuForm::kMmaWide, a.gate_up.dtype, a.round_x);
 }
 void run_mma(const MoeExperts& a, Device& d) { run_form(a, gpu(d), expert_mma_form(a, a.ids.numel(), gpu(d).info())); }
+void run_skinny(const MoeExperts& a, Device& d) { run_form(a, gpu(d), GpuForm::kSkinny8); }
+const Kernel<MoeExperts> skinny_kernel(Dev::kOpenCl, "grouped_skinny", 4, supports_mma, run_skinny);
 const Kernel<MoeExperts> mma_kernel(Dev::kOpenCl, "grouped_mma", 5, supports_mma, run_mma);
 const Kernel<MoeExperts> kernel(Dev::kOpenCl, "grouped", 10, supports, run, "at most 2048 experts, their matrices of one type");
 

@@ -37,7 +37,7 @@ FN void scatter(__global float* y, int4 at, int n, float4 v) {
   if (at.s3 < n) y[at.s3] = v.s3;
 }
 FN float square_sum(const quads* v) { return dot(v->first, v->first) + dot(v->second, v->second); }
-FN void scale_head(quads* v, float sum, const quads* w, const qkv_store_args* a) {
+FN void scale_head(quads* v, float sum, const quads* w, PHASE_ARGS qkv_store_args* a) {
   const float f = 1.0f / sqrt(sum / (float)a->dim + a->eps);
   v->first = v->first * f * w->first;
   v->second = v->second * f * w->second;
@@ -51,14 +51,14 @@ FN float head_sum(const __local float* part, int lanes) {
 }
 
 // First word of a head's K (V follows) and the token within the block.
-FN __global uint* slot_head(const qkv_store_args* a, int slot, int head, int* token) {
+FN __global uint* slot_head(PHASE_ARGS qkv_store_args* a, int slot, int head, int* token) {
   const int block = slot / a->block_tokens;
   *token = slot - block * a->block_tokens;
   return (__global uint*)a->pool + a->offset_words + block * a->block_words + head * a->head_words;
 }
 
 // K of the group's tokens and heads from rows in local memory: a line of the cache has a word of each of 16 tokens.
-FN void write_k(const qkv_store_args* a, const __local float* rows, int t0, int h0) {
+FN void write_k(PHASE_ARGS qkv_store_args* a, const __local float* rows, int t0, int h0) {
   const __global int* slots = (const __global int*)a->slots;
   const int words = a->padded / P, tile = 1 << a->tile, total = WG / a->lanes * words;
   for (int i = (int)get_local_id(0); i < total; i += WG) {
@@ -76,7 +76,7 @@ FN void write_k(const qkv_store_args* a, const __local float* rows, int t0, int 
 }
 
 // Dimension d of V of a token, and of the one after it if it is even.
-FN void write_v(__global uint* head, const qkv_store_args* a, int token, int d, float own, float next) {
+FN void write_v(__global uint* head, PHASE_ARGS qkv_store_args* a, int token, int d, float own, float next) {
   if (d >= a->padded) return;
   __global uint* to = head + (long)a->padded * a->block_tokens / P + (long)(d / 16) * 16 * a->block_tokens / P + token / P * 16 + d % 16;
 #if F32
@@ -87,7 +87,7 @@ FN void write_v(__global uint* head, const qkv_store_args* a, int token, int d, 
   else ((__global ushort*)to)[1] = f2bf(own);
 #endif
 }
-FN void write_v_quad(__global uint* head, const qkv_store_args* a, int token, int4 d, float4 own, float4 next) {
+FN void write_v_quad(__global uint* head, PHASE_ARGS qkv_store_args* a, int token, int4 d, float4 own, float4 next) {
   write_v(head, a, token, d.s0, own.s0, next.s0);
   write_v(head, a, token, d.s1, own.s1, next.s1);
   write_v(head, a, token, d.s2, own.s2, next.s2);
@@ -96,17 +96,17 @@ FN void write_v_quad(__global uint* head, const qkv_store_args* a, int token, in
 
 // The slot of a token whose V is to be written; -1: none. A pair of tokens that this call stores together belongs to the even one,
 // which then says `both`: no two work-items write to the same word.
-FN int slot_of_v(const qkv_store_args* a, int t, int live, int* both) {
+FN int slot_of_v(PHASE_ARGS qkv_store_args* a, int t, int live, int* both) {
   const __global int* slots = (const __global int*)a->slots;
   const int slot = live ? slots[t] : -1, even = slot % a->block_tokens % 2 == 0, after = min(t + 1, a->tokens - 1), before = max(t - 1, 0);
   *both = slot >= 0 && even && after > t && slots[after] == slot + 1;
   return !even && before < t && slots[before] == slot - 1 ? -1 : slot;
 }
 
-FN int kind_of(const qkv_store_args* a, int group) { return group < a->q_groups ? 0 : group < a->q_groups + a->kv_groups ? 1 : 2; }
+FN int kind_of(PHASE_ARGS qkv_store_args* a, int group) { return group < a->q_groups ? 0 : group < a->q_groups + a->kv_groups ? 1 : 2; }
 
 // What a norm multiplies with.
-FN void load_weights(const qkv_store_args* a, int kind, int4 first, int4 second, quads* w) {
+FN void load_weights(PHASE_ARGS qkv_store_args* a, int kind, int4 first, int4 second, quads* w) {
   w->first = w->second = (float4)(1.0f);
   if (!(a->weights >> kind & 1)) return;
   gather_head((const __global float*)(kind == 0 ? a->q_w : kind == 1 ? a->k_w : a->v_w), first, second, a->dim, w);
@@ -115,7 +115,7 @@ FN void load_weights(const qkv_store_args* a, int kind, int4 first, int4 second,
 }
 
 // Cosines and sines of a token's pairs; what is not rotated has 1 and 0.
-FN void load_rotation(const qkv_store_args* a, int t, int4 j, float4* c, float4* s) {
+FN void load_rotation(PHASE_ARGS qkv_store_args* a, int t, int4 j, float4* c, float4* s) {
   *c = (float4)(1.0f), *s = (float4)(0.0f);
   if (!a->pairs) return;
   const __global float *cosines = (const __global float*)a->table + (long)t * 2 * a->pairs, *sines = cosines + a->pairs;
@@ -129,7 +129,7 @@ FN void rotate_head(quads* v, float4 c, float4 s) {
   v->second = fma(y, c, x * s);
 }
 
-FN void qkv_store_body(const qkv_store_args* a, Groups g, __local float* mem, Wait wait) {
+FN void qkv_store_body(PHASE_ARGS qkv_store_args* a, Groups g, __local float* mem, Wait wait) {
   const int lid = (int)get_local_id(0), lanes = a->lanes, task = lid / lanes, R = a->pairs, dim = a->dim;
   const int4 j = (int4)(0, 1, 2, 3) * lanes + lid % lanes;  // pairs
   const int4 rotated = j < R;

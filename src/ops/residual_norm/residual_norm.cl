@@ -16,12 +16,12 @@ typedef struct {
 } residual_norm_args;
 
 // The norm of v in place; early: its weights, if they are in registers. Barriers.
-FN void norm_row(float4* v, const float4* early, int is_early, ulong weights, const residual_norm_args* a, __local float* part) {
+FN void norm_row(float4* v, const float4* early, int is_early, ulong weights, PHASE_ARGS residual_norm_args* a, __local float* part) {
   const float f = row_factor(v, a->n, a->eps, part);
   EACH_QUAD v[i] = v[i] * f * ((is_early ? early[i] : load_quad((const __global float*)weights, AT(i), a->n)) + a->w_offset);
 }
 
-FN void residual_norm_body(const residual_norm_args* a, Groups g, __local float* part, Wait wait) {
+FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local float* part, Wait wait) {
   const int n = a->n;
   float4 x_w[EACH], y_w[EACH];
   if (W_EARLY && g.first < g.count) {

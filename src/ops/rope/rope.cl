@@ -6,7 +6,7 @@
 typedef struct {
   ulong positions, inv_freq, y; int pairs, count; float gain;
 } rope_table_args;
-FN void rope_table_body(const rope_table_args* a, int3 group, __local float* mem) {
+FN void rope_table_body(PHASE_ARGS rope_table_args* a, int3 group, __local float* mem) {
   const int at = group.x * WG + (int)get_local_id(0);
   if (at >= a->count) return;
   const int t = at / a->pairs, i = at % a->pairs;
@@ -22,7 +22,7 @@ PHASE_KERNEL(rope_table, 0)
 typedef struct {
   ulong x; int4 xs; ulong table, y; int4 ys; int heads, pairs, rest, groups, interleaved;
 } rope_args;
-FN void rope_body(const rope_args* a, int3 group, __local float* mem) {
+FN void rope_body(PHASE_ARGS rope_args* a, int3 group, __local float* mem) {
   const int t = group.x / a->groups, at = group.x % a->groups * WG + (int)get_local_id(0), pairs = a->pairs, each = pairs + a->rest;
   if (at >= a->heads * each) return;
   const int row = t * a->heads + at / each, i = at % each;

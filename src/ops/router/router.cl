@@ -41,7 +41,7 @@ typedef struct {
   float scale;
 } router_args;
 
-FN void router_body(const router_args* a, int3 at, __local float* mem) {
+FN void router_body(PHASE_ARGS router_args* a, int3 at, __local float* mem) {
   __local float *part = mem, *score = mem + WG + WG / 16;
   __local uint *key = (__local uint*)score + MAX_EXPERTS, *group_key = key + MAX_EXPERTS;
   __local int* chosen = (__local int*)group_key + MAX_EXPERTS;

@@ -5,7 +5,7 @@ typedef struct {
   ulong x; int4 xs; ulong y; int4 ys; int n, pieces; float cap;
 } softcap_args;
 
-FN void softcap_body(const softcap_args* a, int3 at, __local float* mem) {
+FN void softcap_body(PHASE_ARGS softcap_args* a, int3 at, __local float* mem) {
   const int row = PIECE_ROW(at, a->pieces), n = a->n;
   const __global float* x = ROW((const __global float*)a->x, a->xs, row);
   __global float* y = ROW((__global float*)a->y, a->ys, row);
