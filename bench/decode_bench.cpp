@@ -55,9 +55,15 @@ void run_call(const Launch& l, Device& d) {
   gpu_product(p, c.form, static_cast<OpenClDevice&>(d));
 }
 
+cl_program program(OpenClDevice& d) {
+  const Result<cl_program> p = d.program_from("read", kRead, "");
+  CHECK(p.ok(), p.error().text);
+  return *p;
+}
+
 class Bench {
  public:
-  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), weights_(d, kBytes), x_(d, size_t(16) * 16384 * 4), y_(d, size_t(32) * 262144 * 4), read_(d.program_from("read", kRead, "")) {
+  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), weights_(d, kBytes), x_(d, size_t(16) * 16384 * 4), y_(d, size_t(32) * 262144 * 4), read_(program(d)) {
     CHECK(bool(weights_) && bool(x_) && bool(y_));
     std::vector<uint32_t> block(size_t(1) << 22);
     uint32_t r = 1;
@@ -105,7 +111,7 @@ class Bench {
     for (int i = 0; i < 6; i++) {
       const double start = now();
       for (int j = 0; j < 4; j++) enqueue();
-      device_.sync();
+      CHECK(device_.sync().ok());
       best = std::min(best, (now() - start) / 4);
     }
     return best;

@@ -76,12 +76,12 @@ class Bench {
     if (const Status s = device_.sync(); !s.ok()) return void(std::printf("%-62s %s\n", what.c_str(), s.error().text.c_str()));
     double best = 1e9, first = now();
     call();
-    device_.sync();
+    CHECK(device_.sync().ok());
     const int calls = std::clamp(int(0.02 / (now() - first)), 1, 200);
     for (int run = 0; run < 5; run++) {
       const double start = now();
       for (int i = 0; i < calls; i++) call();
-      device_.sync();
+      CHECK(device_.sync().ok());
       best = std::min(best, (now() - start) / calls);
     }
     std::printf("%-62s %10.1f us %7.1f TFLOP/s %7.1f GB/s\n", what.c_str(), best * 1e6, flops / best * 1e-12, bytes / best * 1e-9);

@@ -43,6 +43,14 @@ Status OpenClDevice::start() {
     info_.usm = device_alloc_ && device_free_ && set_pointer_ && memcpy_;
     if (!info_.usm && !info_.svm) return unsupported(info_.name + ": the driver names unified shared memory but lacks its functions");
   }
+  if (info_.command_buffers) {
+    load_extension(info_.platform, "clCreateCommandBufferKHR", command_buffer_.create);
+    load_extension(info_.platform, "clCommandNDRangeKernelKHR", command_buffer_.launch);
+    load_extension(info_.platform, "clFinalizeCommandBufferKHR", command_buffer_.finalize);
+    load_extension(info_.platform, "clEnqueueCommandBufferKHR", command_buffer_.enqueue);
+    load_extension(info_.platform, "clReleaseCommandBufferKHR", command_buffer_.release);
+    info_.command_buffers = command_buffer_.create && command_buffer_.launch && command_buffer_.finalize && command_buffer_.enqueue && command_buffer_.release;
+  }
   unused_ = alloc(256);
   if (!unused_) return no_capacity(info_.name + ": no memory");
   return {};
@@ -206,16 +214,14 @@ void OpenClDevice::allow_all_memory(cl_kernel k) {
 cl_kernel OpenClDevice::to_bind(const GpuKernel& k) { return capture_ ? new_kernel(k.program, k.entry.c_str()) : k.handle; }
 
 void OpenClDevice::launch_phase(const GpuKernel* k, const NDRange& r, const std::vector<std::byte>& arguments) {
-  const MemoryRange streamed = std::exchange(streamed_, {});
-  if (capture_) return capture_->push_back({k, r, nullptr, arguments, streamed});
+  if (capture_) return capture_->push_back({k, r, nullptr, arguments});
   bind_struct(k->handle, arguments);
   allow_all_memory(k->handle);
   enqueue_bound(k->handle, r);
 }
 
 void OpenClDevice::enqueue(const GpuKernel* k, cl_kernel handle, const NDRange& r) {
-  streamed_ = {};
-  if (capture_) capture_->push_back({k, r, handle, {}, {}});
+  if (capture_) capture_->push_back({k, r, handle, {}});
   else enqueue_bound(handle, r);
 }
 
@@ -229,6 +235,32 @@ void OpenClDevice::enqueue_bound(cl_kernel k, const NDRange& r) {
 size_t OpenClDevice::end_dry() {
   dry_ = false;
   return std::exchange(dry_scratch_bytes_, 0);
+}
+
+OpenClDevice::Recording OpenClDevice::record(const std::vector<std::pair<cl_kernel, NDRange>>& launches) {
+  if (!info_.command_buffers) return nullptr;
+  // A step may be enqueued again before the last one has ended.
+  const cl_command_buffer_properties_khr properties[] = {CL_COMMAND_BUFFER_FLAGS_KHR, CL_COMMAND_BUFFER_SIMULTANEOUS_USE_KHR, 0};
+  cl_int e = CL_SUCCESS;
+  Recording r = command_buffer_.create(1, &queue_, properties, &e);
+  if (e != CL_SUCCESS) return nullptr;
+  cl_sync_point_khr last = 0;
+  for (size_t i = 0; e == CL_SUCCESS && i < launches.size(); i++) {
+    const auto& [k, range] = launches[i];
+    const size_t global[3] = {range.groups[0] * range.group_size, range.groups[1], range.groups[2]}, local[3] = {range.group_size, 1, 1};
+    const cl_sync_point_khr before = last;
+    e = command_buffer_.launch(r, nullptr, nullptr, k, 3, nullptr, global, local, i > 0 ? 1 : 0, i > 0 ? &before : nullptr, &last, nullptr);
+  }
+  if (e == CL_SUCCESS) e = command_buffer_.finalize(r);
+  if (e == CL_SUCCESS) return r;
+  release_recording(r);
+  return nullptr;
+}
+
+void OpenClDevice::enqueue_recording(Recording r) {
+  std::lock_guard lock(queue_mutex_);
+  check(command_buffer_.enqueue(0, nullptr, r, 0, nullptr, nullptr), "replaying launches");
+  launches_++;
 }
 
 int* OpenClDevice::counters(size_t n) {

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -65,9 +66,9 @@ class ArgumentStruct {
   template <class T>
   void add(const T& v) {
     align_ = std::max(align_, alignof(T));
-    bytes_.resize((bytes_.size() + alignof(T) - 1) / alignof(T) * alignof(T));
-    const auto* p = reinterpret_cast<const std::byte*>(&v);
-    bytes_.insert(bytes_.end(), p, p + sizeof v);
+    const size_t at = (bytes_.size() + alignof(T) - 1) / alignof(T) * alignof(T);
+    bytes_.resize(at + sizeof v);
+    std::memcpy(bytes_.data() + at, &v, sizeof v);
   }
   void finish() { bytes_.resize((bytes_.size() + align_ - 1) / align_ * align_); }
   const std::vector<std::byte>& bytes() const { return bytes_; }
@@ -77,17 +78,12 @@ class ArgumentStruct {
   size_t align_ = 1;
 };
 
-struct MemoryRange {
-  uint64_t address = 0, bytes = 0;
-};
-
 // A launch with its arguments bound, as compile() collects them. Either a kernel of its own, or the struct for a phase kernel.
 struct BoundLaunch {
   const GpuKernel* kernel = nullptr;
   NDRange range;
   cl_kernel own = nullptr;              // owned by whoever holds the launch
   std::vector<std::byte> arguments;
-  MemoryRange streamed;                 // weights that it reads once
 };
 
 class OpenClDevice final : public Device {
@@ -139,10 +135,13 @@ class OpenClDevice final : public Device {
     (bind(k, i++, args), ...);
   }
   void sync_queue() { clFinish(queue_); }
+  // The driver's own recording of launches, one after another (cl_khr_command_buffer). Null where it has none or refuses.
+  using Recording = cl_command_buffer_khr;
+  Recording record(const std::vector<std::pair<cl_kernel, NDRange>>& launches);
+  void enqueue_recording(Recording r);
+  void release_recording(Recording r) { if (r) command_buffer_.release(r); }
   void check(cl_int error, const char* what);  // remembers the first error for sync()
 
-  // The next launch reads these weights, and all of them: a plan may have them fetched earlier.
-  void streams(const Tensor& weights) { streamed_ = {reinterpret_cast<uint64_t>(weights.data), weights.bytes()}; }
   // Zeros, for kernels whose work-groups count each other (count_arrival); whoever counts leaves zeros behind. Null after an error.
   int* counters(size_t n);
   // Memory of the running op, valid until the next call of scratch. Grows, never shrinks, and stays where compiled plans know it.
@@ -185,7 +184,6 @@ class OpenClDevice final : public Device {
   Error error_;                                // the first since the last sync; empty text: none
   std::unordered_map<std::string, cl_program> programs_;
   std::unordered_map<std::string, GpuKernel> kernels_;
-  MemoryRange streamed_;
   int* counters_ = nullptr;
   size_t n_counters_ = 0;
   std::vector<BoundLaunch>* capture_ = nullptr;  // launches go there instead of into the queue
@@ -205,6 +203,13 @@ class OpenClDevice final : public Device {
   clMemBlockingFreeINTEL_fn device_free_ = nullptr;
   clSetKernelArgMemPointerINTEL_fn set_pointer_ = nullptr;
   clEnqueueMemcpyINTEL_fn memcpy_ = nullptr;
+  struct {
+    clCreateCommandBufferKHR_fn create = nullptr;
+    clCommandNDRangeKernelKHR_fn launch = nullptr;
+    clFinalizeCommandBufferKHR_fn finalize = nullptr;
+    clEnqueueCommandBufferKHR_fn enqueue = nullptr;
+    clReleaseCommandBufferKHR_fn release = nullptr;
+  } command_buffer_;
 };
 
 inline OpenClDevice& gpu(Device& d) { return static_cast<OpenClDevice&>(d); }

@@ -14,7 +14,7 @@
 namespace xylem {
 namespace {
 
-constexpr size_t kPhaseBytes = 512, kHeadBytes = 32;  // of a phase in memory; before its arguments
+constexpr size_t kPhaseBytes = 512, kHeadBytes = 16;  // of a phase in memory; before its arguments
 constexpr size_t kGroup = 256;                        // WG of phase kernels
 constexpr size_t kMaxLocal = 23 << 10;                // bytes of a team: two have what every device has
 
@@ -70,13 +70,16 @@ class BoundPlan final : public CompiledPlan {
   explicit BoundPlan(OpenClDevice& d) : device_(d) {}
   ~BoundPlan() override {
     device_.sync_queue();
+    device_.release_recording(recording_);
     for (const PhaseTimes& t : times_) print(t);
     for (auto& [kernel, range] : steps_) clReleaseKernel(kernel);
   }
   void run() override {
+    if (recording_) return device_.enqueue_recording(recording_);
     for (auto& [kernel, range] : steps_) device_.enqueue_bound(kernel, range);
   }
-  int launches() const override { return int(steps_.size()); }
+  int launches() const override { return recording_ ? 1 : int(steps_.size()); }
+  void record() { recording_ = device_.record(steps_); }
   void add(cl_kernel k, const NDRange& r) {
     if (k) steps_.emplace_back(k, r);
   }
@@ -93,6 +96,7 @@ class BoundPlan final : public CompiledPlan {
     fmt::print(stderr, "{:<70}{:>6} phases {:>10} clocks\n", "all", t.names.size(), clocks.back() - clocks[0]);
   }
 
+  OpenClDevice::Recording recording_ = nullptr;
   std::vector<PhaseTimes> times_;
   OpenClDevice& device_;
   std::vector<std::pair<cl_kernel, NDRange>> steps_;
@@ -127,48 +131,17 @@ Phases program_of(OpenClDevice& d, const std::vector<BoundLaunch>& launches) {
   return p;
 }
 
-// PhaseHead of phase.clh.
-struct Head {
-  int32_t kind_and_range[4];
-  MemoryRange soon;
-};
-static_assert(sizeof(Head) == kHeadBytes);
-
-// What each phase brings into the cache for later ones. Weights are all that products wait for; phases without any leave the
-// memory idle, for about as long as it takes to read kIdleBytes. No more than kAheadBytes wait in the cache.
-std::vector<MemoryRange> plan_prefetch(const std::vector<BoundLaunch>& launches, size_t begin, size_t end) {
-  constexpr uint64_t kIdleBytes = 8 << 20, kAheadBytes = 24 << 20;
-  std::vector<MemoryRange> soon(end - begin);
-  size_t next = begin;       // the phase whose weights are being fetched, the first `done` bytes of them already
-  uint64_t done = 0, ahead = 0;
-  for (size_t i = begin; i < end; i++) {
-    const uint64_t own = launches[i].streamed.bytes;
-    if (next == i) next = i + 1, ahead -= done, done = 0;
-    else if (next > i) ahead -= std::min(ahead, own);
-    if (own > kIdleBytes / 4) continue;
-    while (next < end && launches[next].streamed.bytes == 0) next++;
-    if (next >= end || ahead >= kAheadBytes) continue;
-    const MemoryRange& from = launches[next].streamed;
-    const uint64_t n = std::min({kIdleBytes, kAheadBytes - ahead, from.bytes - done});
-    soon[i - begin] = {from.address + done, n};
-    done += n, ahead += n;
-    if (done == from.bytes) next++, done = 0;
-  }
-  return soon;
-}
-
 // Launches [begin, end) as one.
 void add_phases(OpenClDevice& d, BoundPlan& plan, const Phases& p, const std::vector<BoundLaunch>& launches, size_t begin, size_t end) {
   const size_t count = end - begin;
   // After the phases the counter, and room for clocks.
   std::vector<std::byte> bytes(count * kPhaseBytes + 64 + (timed() ? (count + 1) * sizeof(uint64_t) : 0));
-  const std::vector<MemoryRange> soon = plan_prefetch(launches, begin, end);
   for (size_t i = 0; i < count; i++) {
     const BoundLaunch& l = launches[begin + i];
-    const Head head{{int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()), int32_t(l.range.groups[0]), int32_t(l.range.groups[1]),
-                     int32_t(l.range.groups[2])},
-                    soon[i]};
-    std::memcpy(bytes.data() + i * kPhaseBytes, &head, sizeof head);
+    const int32_t head[4] = {int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()), int32_t(l.range.groups[0]), int32_t(l.range.groups[1]),
+                             int32_t(l.range.groups[2])};
+    static_assert(sizeof head == kHeadBytes);
+    std::memcpy(bytes.data() + i * kPhaseBytes, head, sizeof head);
     std::memcpy(bytes.data() + i * kPhaseBytes + kHeadBytes, l.arguments.data(), l.arguments.size());
   }
   Buffer& memory = plan.own(Buffer(d, bytes.size()));
@@ -237,7 +210,6 @@ KERNEL({}) void phases(const __global uchar* program, int count, volatile __glob
     Wait w;
     w.arrived = arrived, w.target = i * (int)get_num_groups(0);
     if (phase_item() < QUADS && i + 1 < count) phase_copy(own + ((i + 1) & 1) * QUADS + phase_item(), from + (i + 1) * QUADS);
-    phase_prefetch((const __local PhaseHead*)head);
     switch (head[0]) {{
 {}    }}
     phase_copies_wait();
@@ -260,6 +232,7 @@ std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<Boun
     else add_launch(d, *plan, launches[i]), end = i + 1;
     i = end;
   }
+  plan->record();
   return plan;
 }
 

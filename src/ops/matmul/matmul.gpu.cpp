@@ -130,6 +130,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   std::string options = is_mad(form) ? f.options : "-DWT=" + std::to_string(weight_type(p.w.dtype)) + " " + f.options;
   if (counted) options += " -DCOUNTED=1";
   if (p.up) options += " -DGATED=1";
+  if (is_gemv(form) && f.rows > 1 && g.info().lanes == LaneMode::kIntel) options += " -cl-intel-256-GRF-per-thread";  // with 128 registers some spill
   const GpuKernel* kernel = g.kernel(f.file, f.entry, options);
   const int rows = p.rows, n = int(N), k = int(K), round_x = p.round_x, has_bias = bool(p.bias), route = int(p.route);
   if (!is_gemv(form)) {
@@ -142,7 +143,6 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   const int64_t stride = int64_t(rows) * N;
   void* sums = parts > 1 ? g.scratch(size_t(parts * stride) * sizeof(float)) : nullptr;
   void* counters = parts > 1 && counted ? g.counters(groups_n * size_t(tasks)) : nullptr;
-  if (p.route == GpuRoute::kAll) g.streams(p.w);
   g.launch(kernel, {{groups_n, size_t(tasks), size_t(parts)}, group_size}, p.x, Rows(p.x), p.x_div, p.w, matrix, p.bias, has_bias, p.y, Rows(p.y), rows, n, k, round_x, route, p.ids, p.order,
            p.tasks, int(parts), int(part_lines), stride, sums, counters, p.up, Rows(p.up), int(p.act), p.limit);
   if (parts > 1 && !counted) {

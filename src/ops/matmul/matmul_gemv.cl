@@ -9,11 +9,8 @@
 #include "act.clh"
 #endif
 #define WG 256
-#ifndef GEMV_LOADS
-#define GEMV_LOADS 4
-#endif
 #define TEAM (WG / 4)                            // lines that the group loads at once
-#define LOADS (ROWS == 8 ? (WT >= 3 || X_HW == 1 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : ROWS == 1 && WT < 3 && X_HW == 2 ? GEMV_LOADS : 4)  // of a work-item and block; more spill registers
+#define LOADS (ROWS == 8 ? (WT >= 3 || X_HW == 1 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : 4)  // of a work-item and block; more spill registers
 #define BLOCK (TEAM * LOADS)                     // lines
 #define WISH (4096 / (P * ROWS * BLOCK))         // blocks whose x is kept at a time
 #define CHUNK ((WISH > 0 ? WISH : 1) * BLOCK)    // lines

@@ -21,7 +21,6 @@ void skinny_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   if (plan.parts > 1 && (!sums || !counters)) return;  // sync() says so
   const int type = p.w.dtype == DType::kMxfp4 ? 4 : p.w.dtype == DType::kF8E4M3 ? 3 : 0;
   std::string options = "-DWT=" + std::to_string(type) + " -DROWS=" + std::to_string(form_of_rows) + " -DCHUNKS=" + std::to_string(plan.kept_chunks);
-  if (p.route == GpuRoute::kAll) g.streams(p.w);
   g.launch(g.kernel("matmul_skinny.cl", "matmul_skinny", options), {{size_t(plan.runs), size_t(s.tasks), size_t(plan.parts)}, 256}, p.x, Rows(p.x), p.x_div, p.w,
            int64_t(packed_bytes(N, K, p.w.dtype)), p.bias, has_bias, p.y, Rows(p.y), rows, int(N), int(K), int(p.route), p.ids, p.order, p.tasks, int(plan.run_panels), int(plan.parts),
            int(plan.part_chunks), stride, sums, counters);
