@@ -46,8 +46,9 @@ OpenClInfo describe(cl_platform_id platform, cl_device_id id, int index) {
     d.sub_group = eight ? 8 : 16;  // devices with 8 lanes have DPAS of width 8; the others refuse that width
   } else if (has("cl_nv_device_attribute_query") || has("cl_nv_compiler_options")) {  // NVIDIA's compiler, which takes PTX
     d.lanes = LaneMode::kNvidia;
-    d.phase_groups = d.compute_units;
   }
+  // Off unless asked for: on an H200 persistent launches leave the host idle, but steps are no faster for it yet, and their programs
+  // take the driver up to half a minute to build when a shape comes first.
   if (const char* groups = std::getenv("XYLEM_PHASE_GROUPS")) d.phase_groups = std::clamp(std::atoi(groups), 0, 4096);
   if (!d.usm && !d.svm) d.problem = "the driver has neither unified shared memory nor shared virtual memory";
   if (!value_of<cl_bool>(id, CL_DEVICE_COMPILER_AVAILABLE)) d.problem = "the driver has no compiler";
