@@ -48,7 +48,7 @@ void print_use(const OpenClInfo& d) {
   const char* lanes = d.lanes == LaneMode::kIntel ? "Intel's sub-groups" : d.lanes == LaneMode::kNvidia ? "warp shuffles" : "emulated lanes";
   const char* matrix = d.matrix ? "DPAS" : d.lanes == LaneMode::kNvidia ? "mma.sync" : "no matrix instructions";
   fmt::print("  kernels use   {} of {}, {}, {}\n", lanes, d.sub_group, matrix, d.usm ? "unified shared memory" : "shared virtual memory");
-  fmt::print("  steps replay  launches with their arguments bound{}\n", d.phase_groups > 0 ? fmt::format(", neighbours joined into persistent ones of {} work-groups", d.phase_groups) : "");
+  fmt::print("  steps replay  {}{}\n", d.command_buffers ? "one command buffer" : "launches with their arguments bound", d.phase_groups > 0 ? fmt::format(", neighbours joined into persistent ones of {} work-groups", d.phase_groups) : "");
   if (!d.doubt.empty()) fmt::print("  doubtful      {}\n", d.doubt);
 }
 
