@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -58,6 +59,7 @@ struct GpuKernel {
   cl_kernel handle = nullptr;
   bool phase = false;          // takes its arguments as one struct, and may be part of a phase program (phase.clh)
   std::string problem{};       // why it could not be built
+  mutable uint64_t memory_version = 0;  // of the device, when the handle was last allowed all of it
 };
 
 // Arguments as a struct of OpenCL C has them: each at a multiple of its alignment, pointers as 64-bit numbers.
@@ -191,8 +193,7 @@ class OpenClDevice final : public Device {
   size_t dry_scratch_bytes_ = 0;
   std::mutex memory_mutex_;
   std::vector<void*> memory_;                  // every allocation
-  uint64_t memory_version_ = 0;
-  std::unordered_map<cl_kernel, uint64_t> memory_known_;  // by phase kernels
+  std::atomic<uint64_t> memory_version_{0};
   void* unused_ = nullptr;                     // what null tensors bind to
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;
