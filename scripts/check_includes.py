@@ -13,14 +13,15 @@ ALLOWED = {
     "sched": ["base", "cache"],
     "device": ["base", "tensor"],
     "ops": ["base", "tensor", "device"],
-    "nn": ["base", "tensor", "device", "ops", "cache/layout.h"],
-    "models": ["base", "tensor", "device", "ops", "nn", "cache/layout.h"],
+    "vision": ["base"],
+    "nn": ["base", "tensor", "device", "ops", "cache/layout.h", "vision/patches.h"],
+    "models": ["base", "tensor", "device", "ops", "nn", "cache/layout.h", "vision/patches.h"],
     "weights": ["base", "tensor", "device", "ops", "nn", "cache/layout.h"],
     "text": ["base"],
-    "runtime": ["base", "tensor", "cache", "sched", "device", "ops", "nn", "models", "weights"],
-    "server": ["base", "text", "runtime/engine.h"],
+    "runtime": ["base", "tensor", "cache", "sched", "device", "ops", "vision", "nn", "models", "weights"],
+    "server": ["base", "text", "vision", "runtime/engine.h"],
     # The command line shows and measures every part.
-    "cli": ["base", "tensor", "cache", "device", "nn", "weights", "text", "server", "runtime/engine.h"],
+    "cli": ["base", "tensor", "cache", "device", "vision", "nn", "weights", "text", "server", "runtime/engine.h"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 

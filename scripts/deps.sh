@@ -9,6 +9,7 @@ packages=(
   # libraries
   libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
   libpcre2-dev libutf8proc-dev liblzma-dev libedit-dev ocl-icd-opencl-dev opencl-headers
+  libpng-dev libjpeg62-turbo-dev libwebp-dev libcurl4-openssl-dev libxxhash-dev
   # test programs are part of the build; Python asks the first question of ./start
   libgtest-dev python3 curl
 )

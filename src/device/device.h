@@ -39,6 +39,8 @@ class Device {
   // From the host. Without wait, the host's bytes stay as they are until the next sync().
   virtual void copy_in(void* to, const void* from, size_t bytes, bool /*wait*/ = true) { std::memcpy(to, from, bytes); }
   virtual void copy_out(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }  // to the host
+  // Within the device, after all op calls so far and before later ones. Pieces do not overlap.
+  virtual void copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
   // Waits for every op call so far; says what went wrong since the last time.
   virtual Status sync() { return {}; }
   // What went wrong in an op call that this device cannot know of by itself: sync() says it.

@@ -20,6 +20,11 @@ struct Batch {
   Tensor cu_q;        // [B + 1] i32: row b holds tokens [cu_q[b], cu_q[b+1])
   Tensor kv_len;      // [B] i32: tokens of row b in the cache after this step
   Tensor logit_rows;  // [R] i32: indices into [0, T) whose logits are wanted
+  Tensor rope_positions;  // [axes, T] i32 of models with Model::rope_axes() > 1, else empty: positions are meant
+  // Only in steps with tokens that stand for images:
+  Tensor images;      // [R, H] f32: rows of the vision tower
+  Tensor image_rows;  // [T] i32: the row of images that replaces a token's embedding, or -1
+  Tensor limits;      // [T] i32, of models with Model::whole_images(): the end of the image that a token belongs to, else position + 1
   struct Group {
     Tensor slots;     // [T] i32: where each token's K and V go; -1: nowhere
     Tensor table;     // [B, max_blocks] i32: block ids, -1 for holes

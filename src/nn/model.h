@@ -13,6 +13,7 @@
 namespace xylem {
 
 struct Ctx;
+class VisionTower;
 
 // One tensor of the model, and where its numbers come from. One list serves loading, random weights, memory counts and dumps.
 struct Param {
@@ -43,7 +44,7 @@ struct Param {
   const Tensor* tied = nullptr;   // kTied
   float scale = 1.0f;             // kVector: values are multiplied by this on loading
   float dummy_mean = 1.0f, dummy_spread = 0.05f;  // kVector: random weights are normal with this mean and deviation, before `scale`
-  bool logits_only = false;       // its product runs only for rows whose logits are wanted: not a cost of a prompt's tokens
+  bool logits_only = false;       // its product runs only for rows whose logits are wanted, or for images: not a cost of a prompt's tokens
 };
 
 // Collects a model's parameters. What a method returns may be refined until the next call.
@@ -74,6 +75,7 @@ class ParamList {
 
 struct ModelOptions {
   DType kv_dtype = DType::kBF16;
+  bool vision = true;  // false: without the vision tower, if the checkpoint has one
 };
 
 class Model {
@@ -87,6 +89,12 @@ class Model {
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_context() const = 0;                                  // tokens, of the config
   virtual std::vector<std::string> prefixes() const = 0;                    // of tensor names, the first that fits the file is used
+  // What turns images into rows for tokens; null: the model takes none. Its parameters are among params().
+  virtual const VisionTower* vision() const { return nullptr; }
+  // The tokens of an image see each other in both directions in some layers: they are computed in one step (Batch::limits).
+  virtual bool whole_images() const { return false; }
+  // Positions that a token is rotated by: 1, or 3 (time, row, column; Batch::rope_positions).
+  virtual int rope_axes() const { return 1; }
   // Why this model cannot run in float16, if so: "its activations ...".
   virtual std::string float16_problem() const { return {}; }
   // Tensors of the file that this model knows and does not use, by prefix: {"model.vision_tower.", "vision"}.

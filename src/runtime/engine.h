@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "sched/request.h"
+#include "vision/processor.h"
 
 namespace xylem {
 
@@ -26,6 +27,12 @@ struct SamplingParams {
   uint64_t seed = 0;                 // always set: random for requests that gave none
 };
 
+// An image of a prompt: patches->tokens() placeholders (EngineInfo::image_token) from first_token on.
+struct ImageInput {
+  int first_token = 0;
+  std::shared_ptr<const ImagePatches> patches;
+};
+
 struct GenerateRequest {
   RequestId id = 0;                  // from Engine::next_id()
   std::vector<TokenId> prompt;
@@ -39,6 +46,7 @@ struct GenerateRequest {
   int top_logprobs = 0;              // and of the k best
   std::vector<TokenId> logprob_ids;  // and of these
   int prompt_logprobs_from = -1;     // >= 0: also of prompt tokens at positions > this
+  std::vector<ImageInput> images;    // in the order of the prompt; there are no other placeholders in it
 };
 
 struct TokenLogprob {
@@ -87,6 +95,9 @@ struct EngineConfig {
   bool allow_fallback = false;        // ops without a kernel on the device run on the CPU, through copies
   bool disable_graph = false;         // every step makes its launches anew
   int graph_max_batch = 256;          // running requests of a step up to which its launches are kept and replayed
+  bool language_model_only = false;   // without the checkpoint's vision tower: no memory for it, no images
+  ImageOptions images;                // what images become; a server's processor must have the same
+  int64_t mm_cache_bytes = 0;         // for what the vision tower made of images; -1: none is kept for a later request
   bool explain = false;               // log which kernels the first prompt step and the first decode step ran
 };
 
@@ -99,6 +110,9 @@ struct EngineInfo {                   // fixed after start
   bool radix_cache = true;
   std::vector<std::string> fallback_ops;  // that run on the CPU, since the device has no kernel for them
   double load_seconds = 0;
+  bool images = false;                // the model takes them
+  TokenId image_token = -1;           // their placeholder
+  int max_image_tokens = 0;           // of one image
 };
 
 struct EngineStats {                  // a snapshot, any time
@@ -112,6 +126,8 @@ struct EngineStats {                  // a snapshot, any time
   uint64_t replayed_steps = 0, eager_steps = 0;
   double replayed_host_seconds = 0, eager_host_seconds = 0;
   int replayed_launches = 0;
+  uint64_t images_encoded = 0, images_cached = 0;          // by the vision tower; found in its cache
+  double vision_seconds = 0;
 };
 
 // A step that the device failed makes the engine unhealthy until the next one succeeds.

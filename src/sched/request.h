@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/token.h"
+#include "cache/media_span.h"
 
 namespace xylem {
 
@@ -18,6 +19,7 @@ struct NewRequest {
   int priority = 0;                   // larger runs first when the policy is by priority
   uint64_t cache_key = 0;             // seeds the prefix key: tenant, salt, adapter; 0 = shared by all
   int logits_from = -1;               // >= 0: logits of prompt positions >= this are wanted too; no prefix hit reaches past it
+  std::vector<MediaSpan> media;       // within the prompt; a whole one has at most SchedulerConfig::max_whole_tokens
 };
 
 enum class Finish : uint8_t { kNone, kStop, kLength, kAbort, kError };

@@ -25,6 +25,7 @@ struct SchedulerConfig {
   std::vector<int> pool_blocks;  // per group
   int block_tokens = 16;
   int chunk_tokens = 2048;   // prefill tokens of one step, at most
+  int max_whole_tokens = 0;  // of a MediaSpan that is computed whole: a step may have as many prefill tokens, if that is more
   int pack_tokens = 512;     // prompts after the first of a step get tokens only up to this many in all
   int max_running = 64;      // requests that hold a slot, and so rows of a step
   int max_logit_rows = 512;  // prompt positions whose logits one step gives, at most

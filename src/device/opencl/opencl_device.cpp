@@ -119,14 +119,15 @@ void OpenClDevice::free(void* p, size_t) {
   else clSVMFree(context_, p);
 }
 
-void OpenClDevice::copy(void* to, const void* from, size_t bytes, bool wait, const char* what) {
+void OpenClDevice::enqueue_copy(void* to, const void* from, size_t bytes, bool wait, const char* what) {
   if (!bytes) return;
   std::lock_guard lock(queue_mutex_);
   const cl_bool block = wait ? CL_TRUE : CL_FALSE;
   check(info_.usm ? memcpy_(queue_, block, to, from, bytes, 0, nullptr, nullptr) : clEnqueueSVMMemcpy(queue_, block, to, from, bytes, 0, nullptr, nullptr), what);
 }
-void OpenClDevice::copy_in(void* to, const void* from, size_t bytes, bool wait) { copy(to, from, bytes, wait, "a copy to the device"); }
-void OpenClDevice::copy_out(void* to, const void* from, size_t bytes) { copy(to, from, bytes, true, "a copy from the device"); }
+void OpenClDevice::copy_in(void* to, const void* from, size_t bytes, bool wait) { enqueue_copy(to, from, bytes, wait, "a copy to the device"); }
+void OpenClDevice::copy_out(void* to, const void* from, size_t bytes) { enqueue_copy(to, from, bytes, true, "a copy from the device"); }
+void OpenClDevice::copy(void* to, const void* from, size_t bytes) { enqueue_copy(to, from, bytes, false, "a copy within the device"); }
 
 Status OpenClDevice::sync() {
   check(clFinish(queue_), "clFinish");

@@ -98,6 +98,7 @@ class OpenClDevice final : public Device {
   bool host_memory() const override { return false; }
   void copy_in(void* to, const void* from, size_t bytes, bool wait = true) override;  // any thread
   void copy_out(void* to, const void* from, size_t bytes) override;  // any thread; waits for everything before it
+  void copy(void* to, const void* from, size_t bytes) override;
   Status sync() override;
   void fail(Error e) override { if (error_.text.empty()) error_ = std::move(e); }
   bool begin_dry(bool build) override { return dry_build_ = build, dry_ = true; }
@@ -177,7 +178,7 @@ class OpenClDevice final : public Device {
     check(clSetKernelArg(k, i, sizeof v, &v), "clSetKernelArg");
   }
   void enqueue(const GpuKernel* k, cl_kernel handle, const NDRange& r);
-  void copy(void* to, const void* from, size_t bytes, bool wait, const char* what);
+  void enqueue_copy(void* to, const void* from, size_t bytes, bool wait, const char* what);
 
   OpenClInfo info_;
   cl_context context_ = nullptr;

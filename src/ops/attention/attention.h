@@ -31,6 +31,8 @@ struct KvCache {
 // y = softmax(scale * q K^T + mask) V for the rows of a step. Row b holds queries [cu_q[b], cu_q[b+1]), the last ones of its
 // kv_len[b] tokens, whose K and V are in the cache. Query at position p sees keys k <= p and, with window W > 0, k > p - W
 // (specs/common.md 6). Query head h reads kv head h / (heads / kv_heads). Blocks outside every query's window may be holes.
+// With limits, query t sees keys k < limits[t] instead of k <= p, where limits[t] is in (p, kv_len[b]]: the end of the image that it
+// belongs to, in layers where images see themselves in both directions (specs/gemma4.md 8.3).
 // With sinks, exp(sinks[h]) joins the sum of the softmax of head h, but no value does (specs/gpt_oss.md 4).
 // With a bf16 cache, q and the probabilities may be rounded to bf16 before their products.
 struct Attention {
@@ -44,7 +46,8 @@ struct Attention {
   float scale = 1.0f;
   int window = 0;
   Tensor sinks;    // [heads] f32 or empty
-  XYLEM_FIELDS(in(q), in(cache.pool), in(table), in(cu_q), in(kv_len), in(sinks), out(y))
+  Tensor limits;   // [T] i32 or empty
+  XYLEM_FIELDS(in(q), in(cache.pool), in(table), in(cu_q), in(kv_len), in(sinks), in(limits), out(y))
 };
 
 }  // namespace xylem

@@ -1,0 +1,32 @@
+// What a vision tower is: an encoder of images beside a language model, written with the same blocks.
+#pragma once
+#include "nn/ctx.h"
+#include "vision/patches.h"
+
+namespace xylem {
+
+// Images one after the other, as device tensors. N patches in the order of ImagePatches.
+struct ImageBatch {
+  Tensor patches;      // [N, patch_numbers()] f32
+  Tensor positions;    // [2, N] i32: rows, then columns, of the patches in their grids
+  Tensor tap_ids;      // [N, taps()] i32: rows of the table of positions
+  Tensor tap_weights;  // [N, taps()] f32
+  Tensor cu;           // [B + 1] i32: image b holds patches [cu[b], cu[b + 1])
+};
+
+class VisionTower {
+ public:
+  virtual ~VisionTower() = default;
+  virtual int patch_numbers() const = 0;  // of a patch
+  virtual int cell() const = 0;           // patches of a token, along each side
+  virtual int width() const = 0;          // of a row, as wide as the language model
+  virtual int taps() const = 0;           // of the learned positions of a patch
+  // Why it cannot encode an image with such a grid, if so.
+  virtual std::string refusal(const ImagePatches& image) const = 0;
+  // [patches, taps()] of an image that is not refused.
+  virtual void fill_taps(const ImagePatches& image, int32_t* ids, float* weights) const = 0;
+  // One row for each token of the images: [N / cell()^2, width()]. Reads only shapes, as Model::forward.
+  virtual Tensor forward(Ctx& c, const ImageBatch& b) const = 0;
+};
+
+}  // namespace xylem
