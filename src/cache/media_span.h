@@ -1,5 +1,8 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <span>
 
 namespace xylem {
 
@@ -10,5 +13,14 @@ struct MediaSpan {
   bool whole = false;        // computed in one step, and no cached prefix ends inside
   bool operator==(const MediaSpan&) const = default;
 };
+
+// The whole span that has tokens before the position and tokens from it on; null if there is none.
+inline const MediaSpan* split_span(std::span<const MediaSpan> media, int position) {
+  const auto next =
+      std::partition_point(media.begin(), media.end(), [&](const MediaSpan& s) { return s.first < position; });
+  if (next == media.begin()) return nullptr;
+  const MediaSpan& s = *std::prev(next);
+  return s.whole && position - s.first < s.count ? &s : nullptr;
+}
 
 }  // namespace xylem

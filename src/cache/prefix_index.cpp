@@ -15,9 +15,16 @@ uint64_t mix(uint64_t a, uint64_t b) {
   return uint64_t(product) ^ uint64_t(product >> 64);
 }
 
+// One to one, so that what is mixed by it differs where one of the parts does.
+uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+  return x ^ x >> 31;
+}
+
 // Chained with the parent's hash, so that equal blocks after different prefixes differ.
-uint64_t hash_block(uint64_t parent_hash, const TokenId* block, int n) {
-  uint64_t h = parent_hash;
+uint64_t hash_block(uint64_t parent_hash, uint64_t key, const TokenId* block, int n) {
+  uint64_t h = parent_hash ^ key;
   int i = 0;
   for (; i + 1 < n; i += 2) {
     uint64_t two;
@@ -47,15 +54,16 @@ PrefixIndex::PrefixIndex(std::vector<CacheGroup> groups, int block_tokens, std::
   rehash(std::bit_width(unsigned(most)) + 1);
 }
 
-PrefixHit PrefixIndex::match(uint64_t key, std::span<const TokenId> tokens) {
+PrefixHit PrefixIndex::match(const Prefix& prefix) {
   PrefixHit hit;
   std::fill(run_.begin(), run_.end(), 0);
   NodeId n = kNoNode;
-  uint64_t hash = hash_of(key, kNoNode);
-  const int blocks = int(tokens.size() / size_t(block_tokens_));
+  uint64_t hash = hash_of(kNoNode);
+  const int blocks = int(prefix.tokens.size() / size_t(block_tokens_));
   for (int i = 0; i < blocks; i++) {
-    const TokenId* block = tokens.data() + size_t(i) * size_t(block_tokens_);
-    hash = hash_block(hash, block, block_tokens_);
+    const uint64_t key = block_key(prefix, i);
+    const TokenId* block = block_tokens(prefix, i);
+    hash = hash_block(hash, key, block, block_tokens_);
     n = find(key, n, hash, block);
     if (n == kNoNode) break;
     bool resumable = true;
@@ -63,6 +71,7 @@ PrefixHit PrefixIndex::match(uint64_t key, std::span<const TokenId> tokens) {
       run_[g] = block_of(n, int(g)) == kHole ? 0 : run_[g] + 1;
       resumable &= run_[g] >= std::min(lookback_[g], i + 1);
     }
+    if (split_span(prefix.media, (i + 1) * block_tokens_)) continue;
     if (resumable) hit.blocks = i + 1, hit.node = n;
     if (promised(n)) hit.promised_blocks = i + 1, hit.promised = n;
   }
@@ -77,22 +86,22 @@ void PrefixIndex::attach(const PrefixHit& hit, std::span<BlockTable> tables) {
       if (back < lookback_[g]) tables[g].share_in_front(block_of(n, int(g)));
 }
 
-void PrefixIndex::start(PrefixPath& path, uint64_t key, const PrefixHit& hit, std::span<const TokenId> tokens) {
+void PrefixIndex::start(PrefixPath& path, const PrefixHit& hit, const Prefix& prefix) {
   CHECK(path.tail == kNoNode && path.goal == kNoNode);
-  path = {key, hit.node, hit.blocks, hit.node, {}};
-  path.promised.assign(tokens.size() / size_t(block_tokens_), kNoNode);
-  for (size_t i = size_t(path.blocks); i < path.promised.size(); i++) {
-    path.promised[i] = path.goal = find_or_add(key, path.goal, tokens.data() + i * size_t(block_tokens_));
+  path = {hit.node, hit.blocks, hit.node, {}};
+  path.promised.assign(prefix.tokens.size() / size_t(block_tokens_), kNoNode);
+  for (int i = path.blocks; i < int(path.promised.size()); i++) {
+    path.promised[size_t(i)] = path.goal = find_or_add(block_key(prefix, i), path.goal, block_tokens(prefix, i));
     nodes_[size_t(path.goal)].promises++;
   }
   if (path.tail != kNoNode) pin(path.tail);
   if (path.goal != kNoNode) pin(path.goal);
 }
 
-void PrefixIndex::advance(PrefixPath& path, std::span<const TokenId> tokens, std::span<BlockTable> tables) {
-  const int whole = int(tokens.size() / size_t(block_tokens_));
-  for (; path.blocks < whole; path.blocks++) {
-    const NodeId n = find_or_add(path.key, path.tail, tokens.data() + size_t(path.blocks) * size_t(block_tokens_));
+void PrefixIndex::advance(PrefixPath& path, const Prefix& prefix, std::span<BlockTable> tables) {
+  const int computed = int(prefix.tokens.size() / size_t(block_tokens_));
+  for (; path.blocks < computed; path.blocks++) {
+    const NodeId n = find_or_add(block_key(prefix, path.blocks), path.tail, block_tokens(prefix, path.blocks));
     index_blocks(n, path.blocks, tables);
     withdraw(path, path.blocks);
     pin(n);
@@ -154,8 +163,22 @@ void PrefixIndex::clear() {
     while (evict_one(int(g))) continue;
 }
 
-uint64_t PrefixIndex::hash_of(uint64_t key, NodeId parent) const {
-  return parent == kNoNode ? mix(key, 0) : nodes_[size_t(parent)].hash;
+// Of the sequence and the media that begin in the block. Those that began before are in the keys of its parents.
+uint64_t PrefixIndex::block_key(const Prefix& prefix, int block) const {
+  const int begin = block * block_tokens_;
+  uint64_t key = prefix.key;
+  for (auto s = std::partition_point(prefix.media.begin(), prefix.media.end(),
+                                     [&](const MediaSpan& m) { return m.first < begin; });
+       s != prefix.media.end() && s->first - begin < block_tokens_; ++s) {
+    key = scramble(key + 0x9e3779b97f4a7c15ull) ^ s->content;
+    key = scramble(key) ^ (uint64_t(s->first - begin) << 32 | uint32_t(s->count));
+    key = scramble(key);
+  }
+  return key;
+}
+
+const TokenId* PrefixIndex::block_tokens(const Prefix& prefix, int block) const {
+  return prefix.tokens.data() + size_t(block) * size_t(block_tokens_);
 }
 
 NodeId PrefixIndex::find(uint64_t key, NodeId parent, uint64_t hash, const TokenId* block) const {
@@ -169,7 +192,7 @@ NodeId PrefixIndex::find(uint64_t key, NodeId parent, uint64_t hash, const Token
 }
 
 NodeId PrefixIndex::find_or_add(uint64_t key, NodeId parent, const TokenId* block) {
-  const uint64_t hash = hash_block(hash_of(key, parent), block, block_tokens_);
+  const uint64_t hash = hash_block(hash_of(parent), key, block, block_tokens_);
   if (const NodeId found = find(key, parent, hash, block); found != kNoNode) return found;
   if (size_t(live_nodes_) >= buckets_.size()) rehash(64 - bucket_shift_ + 1);
   NodeId n = unused_;
@@ -253,7 +276,7 @@ void PrefixIndex::check() const {
       live++;
       users += node.users;
       CHECK(node.promises >= 0, n, node.promises);
-      CHECK(node.hash == hash_block(hash_of(node.key, node.parent), tokens_of(n), block_tokens_), n);
+      CHECK(node.hash == hash_block(hash_of(node.parent), node.key, tokens_of(n), block_tokens_), n);
       if (node.parent != kNoNode) children[size_t(node.parent)]++, users--;
       for (size_t g = 0; g < groups_.size(); g++) {
         const BlockId b = blocks_[size_t(n) * groups_.size() + g];

@@ -8,11 +8,19 @@
 #include "cache/block_pool.h"
 #include "cache/block_table.h"
 #include "cache/layout.h"
+#include "cache/media_span.h"
 
 namespace xylem {
 
 using NodeId = int32_t;
 inline constexpr NodeId kNoNode = -1;
+
+// A token sequence, and what tells it from others of the same tokens. Refers to the caller's memory.
+struct Prefix {
+  uint64_t key = 0;  // sequences of different keys never share
+  std::span<const TokenId> tokens;
+  std::span<const MediaSpan> media = {};  // of the whole prompt: tokens may end before or within
+};
 
 // What the index knows of a token sequence.
 struct PrefixHit {
@@ -24,37 +32,36 @@ struct PrefixHit {
 
 // Where a running request stands in the trie.
 struct PrefixPath {
-  uint64_t key = 0;
   NodeId tail = kNoNode;         // its deepest indexed block; pinned
   int blocks = 0;                // how many blocks that is
   NodeId goal = kNoNode;         // the last block of the tokens it started with; pinned
   std::vector<NodeId> promised;  // per block up to the goal: its node while it is promised, else kNoNode
 };
 
-// A node stands for a prefix of whole blocks. It may hold the prefix's last block for some groups and not for others;
-// it lives while it holds a block, has a child or is pinned. Boundaries are resumable if every group has its last
-// `lookback` blocks: that one predicate serves full attention, windows and states, of which there are snapshots at some
-// boundaries only. A promised node is one that a running request will make resumable, so that a second one need not
-// compute the same. Nothing that a table refers to is evicted. Tables
-// of requests on a path hold the indexed blocks themselves (advance() exchanges duplicates), and release deepest first:
-// so for full groups the oldest evictable block never has a child. One thread. Eviction and steps along a path are O(1)
+// A node stands for a prefix of whole blocks: key, tokens and the media that begin in it. It may hold the prefix's last
+// block for some groups and not for others; it lives while it holds a block, has a child or is pinned. Boundaries are
+// resumable if every group has its last `lookback` blocks: that one predicate serves full attention, windows and
+// states, of which there are snapshots at some boundaries only. A promised node is one that a running request will make
+// resumable, so that a second one need not compute the same. Nothing that a table refers to is evicted. Tables of
+// requests on a path hold the indexed blocks themselves (advance() exchanges duplicates), and release deepest first: so
+// for full groups the oldest evictable block never has a child. One thread. Eviction and steps along a path are O(1)
 // per block.
 class PrefixIndex {
  public:
   // pools outlive the index.
   PrefixIndex(std::vector<CacheGroup> groups, int block_tokens, std::span<BlockPool> pools);
 
-  // Looks at the whole blocks of tokens. Sequences of different keys never share.
-  PrefixHit match(uint64_t key, std::span<const TokenId> tokens);
+  // Looks at the whole blocks of the prefix. Neither a hit nor a promise ends strictly inside a whole span.
+  PrefixHit match(const Prefix& prefix);
   // Puts the hit's blocks into empty tables, one per group: holes where the group does not need them.
   void attach(const PrefixHit& hit, std::span<BlockTable> tables);
 
-  // A request whose tables hold the hit's blocks begins to compute the rest of tokens: the path stands at the hit and
-  // promises all whole blocks of tokens.
-  void start(PrefixPath& path, uint64_t key, const PrefixHit& hit, std::span<const TokenId> tokens);
-  // tokens are computed: indexes their new whole blocks. Where the index already has the block, the table takes that
-  // one.
-  void advance(PrefixPath& path, std::span<const TokenId> tokens, std::span<BlockTable> tables);
+  // A request whose tables hold the hit's blocks begins to compute the rest of the prefix: the path stands at the
+  // hit and promises all whole blocks.
+  void start(PrefixPath& path, const PrefixHit& hit, const Prefix& prefix);
+  // The prefix is computed: indexes its new whole blocks. Where the index already has the block, the table takes that
+  // one. Key and media are those that the path was started with.
+  void advance(PrefixPath& path, const Prefix& prefix, std::span<BlockTable> tables);
   // The request stops: withdraws what it promised and has not computed.
   void leave(PrefixPath& path);
   // No state will be kept after the path's block i: nobody need wait for it.
@@ -82,7 +89,7 @@ class PrefixIndex {
 
  private:
   struct Node {
-    uint64_t hash = 0, key = 0;
+    uint64_t hash = 0, key = 0;  // the key is of its last block
     NodeId parent = kNoNode;
     NodeId next = kNoNode;  // in its bucket, or in the list of unused nodes
     int users = 0;          // children and pins
@@ -91,7 +98,9 @@ class PrefixIndex {
   size_t bucket(uint64_t hash) const { return hash >> bucket_shift_; }
   const TokenId* tokens_of(NodeId n) const { return &tokens_[size_t(n) * size_t(block_tokens_)]; }
   BlockId& block_of(NodeId n, int g) { return blocks_[size_t(n) * groups_.size() + size_t(g)]; }
-  uint64_t hash_of(uint64_t key, NodeId parent) const;
+  uint64_t block_key(const Prefix& prefix, int block) const;
+  const TokenId* block_tokens(const Prefix& prefix, int block) const;
+  uint64_t hash_of(NodeId n) const { return n == kNoNode ? 0 : nodes_[size_t(n)].hash; }
   NodeId find(uint64_t key, NodeId parent, uint64_t hash, const TokenId* block) const;
   NodeId find_or_add(uint64_t key, NodeId parent, const TokenId* block);
   void rehash(int bits);

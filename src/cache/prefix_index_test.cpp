@@ -36,15 +36,15 @@ struct Cache {
     PrefixPath path;
     std::vector<BlockTable> tables;
   };
-  Run begin(const Tokens& tokens, uint64_t key = 0) {
+  Run begin(const Tokens& tokens, uint64_t key = 0, std::span<const MediaSpan> media = {}) {
     Run r;
     for (BlockPool& pool : pools) r.tables.emplace_back(&pool);
-    const PrefixHit hit = index.match(key, tokens);
+    const PrefixHit hit = index.match({key, tokens, media});
     index.attach(hit, r.tables);
-    index.start(r.path, key, hit, tokens);
+    index.start(r.path, hit, {key, tokens, media});
     return r;
   }
-  void compute(Run& r, const Tokens& tokens, int upto) {
+  void compute(Run& r, const Tokens& tokens, int upto, uint64_t key = 0, std::span<const MediaSpan> media = {}) {
     for (size_t g = 0; g < pools.size(); g++)
       while (r.tables[g].size() * kBlock < upto) {
         BlockId b = pools[g].take();
@@ -52,7 +52,7 @@ struct Cache {
         CHECK(b != kHole);
         r.tables[g].append(b);
       }
-    index.advance(r.path, {tokens.data(), size_t(upto)}, r.tables);
+    index.advance(r.path, {key, {tokens.data(), size_t(upto)}, media}, r.tables);
     for (size_t g = 0; g < pools.size(); g++) r.tables[g].drop_before(groups[g].first_needed_block(upto, kBlock));
   }
   void finish(Run& r) {
@@ -60,9 +60,9 @@ struct Cache {
     index.leave(r.path);
     index.check();
   }
-  void serve(const Tokens& tokens, uint64_t key = 0) {
-    Run r = begin(tokens, key);
-    compute(r, tokens, int(tokens.size()));
+  void serve(const Tokens& tokens, uint64_t key = 0, std::span<const MediaSpan> media = {}) {
+    Run r = begin(tokens, key, media);
+    compute(r, tokens, int(tokens.size()), key, media);
     finish(r);
   }
 };
@@ -71,40 +71,40 @@ TEST(PrefixIndex, MatchesWholeBlocksOfTheLongestSharedPrefix) {
   Cache c(full(), 20);
   const Tokens a = counting(16);
   c.serve(a);
-  EXPECT_EQ(c.index.match(0, a).blocks, 4);
-  EXPECT_EQ(c.index.match(0, counting(15)).blocks, 3);
-  EXPECT_EQ(c.index.match(0, counting(3)).blocks, 0);
+  EXPECT_EQ(c.index.match({0, a}).blocks, 4);
+  EXPECT_EQ(c.index.match({0, counting(15)}).blocks, 3);
+  EXPECT_EQ(c.index.match({0, counting(3)}).blocks, 0);
   Tokens other = a;
   other[9] = 77;
-  EXPECT_EQ(c.index.match(0, other).blocks, 2);
-  EXPECT_EQ(c.index.match(0, {}).blocks, 0);
+  EXPECT_EQ(c.index.match({0, other}).blocks, 2);
+  EXPECT_EQ(c.index.match({0, {}}).blocks, 0);
 }
 
 TEST(PrefixIndex, DifferentKeysNeverShare) {
   Cache c(full(), 20);
   c.serve(counting(8), 1);
-  EXPECT_EQ(c.index.match(1, counting(8)).blocks, 2);
-  EXPECT_EQ(c.index.match(0, counting(8)).blocks, 0);
-  EXPECT_EQ(c.index.match(2, counting(8)).blocks, 0);
+  EXPECT_EQ(c.index.match({1, counting(8)}).blocks, 2);
+  EXPECT_EQ(c.index.match({0, counting(8)}).blocks, 0);
+  EXPECT_EQ(c.index.match({2, counting(8)}).blocks, 0);
 }
 
 TEST(PrefixIndex, AnEqualBlockAfterAnotherPrefixIsAnotherBlock) {
   Cache c(full(), 20);
   c.serve({1, 1, 1, 1, 5, 5, 5, 5});
-  EXPECT_EQ(c.index.match(0, Tokens{5, 5, 5, 5}).blocks, 0);
-  EXPECT_EQ(c.index.match(0, Tokens{2, 2, 2, 2, 5, 5, 5, 5}).blocks, 0);
+  EXPECT_EQ(c.index.match({0, Tokens{5, 5, 5, 5}}).blocks, 0);
+  EXPECT_EQ(c.index.match({0, Tokens{2, 2, 2, 2, 5, 5, 5, 5}}).blocks, 0);
 }
 
 TEST(PrefixIndex, ResumesOnlyWhereEveryGroupCan) {
   Cache c(full_window_state(), 20);
   c.serve(counting(24));
-  ASSERT_EQ(c.index.match(0, counting(24)).blocks, 6);
+  ASSERT_EQ(c.index.match({0, counting(24)}).blocks, 6);
   EXPECT_TRUE(c.index.evict_one(2));  // the oldest states are those that left the table first: not the deepest
-  EXPECT_EQ(c.index.match(0, counting(24)).blocks, 6);
+  EXPECT_EQ(c.index.match({0, counting(24)}).blocks, 6);
   while (c.index.held_blocks(2) > 1) c.index.evict_one(2);
-  EXPECT_EQ(c.index.match(0, counting(24)).blocks, 6);
+  EXPECT_EQ(c.index.match({0, counting(24)}).blocks, 6);
   c.index.evict_one(2);
-  EXPECT_EQ(c.index.match(0, counting(24)).blocks, 0);
+  EXPECT_EQ(c.index.match({0, counting(24)}).blocks, 0);
 }
 
 TEST(PrefixIndex, AttachLeavesHolesBeforeTheLookback) {
@@ -124,13 +124,13 @@ TEST(PrefixIndex, EvictsTheOldestSequenceFirstAndChildrenBeforeParents) {
   c.serve(counting(12, 100));
   c.serve(counting(12, 200));
   c.index.evict_one(0);
-  EXPECT_EQ(c.index.match(0, counting(12, 100)).blocks, 2);
+  EXPECT_EQ(c.index.match({0, counting(12, 100)}).blocks, 2);
   c.index.evict_one(0);
-  EXPECT_EQ(c.index.match(0, counting(12, 100)).blocks, 1);
+  EXPECT_EQ(c.index.match({0, counting(12, 100)}).blocks, 1);
   c.serve(counting(4, 100));  // used again: younger than the other sequence
   c.index.evict_one(0);
-  EXPECT_EQ(c.index.match(0, counting(4, 100)).blocks, 1);
-  EXPECT_EQ(c.index.match(0, counting(12, 200)).blocks, 2);
+  EXPECT_EQ(c.index.match({0, counting(4, 100)}).blocks, 1);
+  EXPECT_EQ(c.index.match({0, counting(12, 200)}).blocks, 2);
 }
 
 TEST(PrefixIndex, EvictsNothingThatATableRefersTo) {
@@ -138,7 +138,7 @@ TEST(PrefixIndex, EvictsNothingThatATableRefersTo) {
   c.serve(counting(12));
   Cache::Run r = c.begin(counting(8));
   while (c.index.evict_one(0)) continue;
-  EXPECT_EQ(c.index.match(0, counting(12)).blocks, 2);
+  EXPECT_EQ(c.index.match({0, counting(12)}).blocks, 2);
   c.finish(r);
 }
 
@@ -158,11 +158,11 @@ TEST(PrefixIndex, WindowBlocksAreEvictedWithoutTheFullOnes) {
   while (c.index.evict_one(1)) continue;
   EXPECT_EQ(c.index.held_blocks(0), 6);
   EXPECT_EQ(c.index.held_blocks(1), 0);
-  EXPECT_EQ(c.index.match(0, counting(24)).blocks, 0);
+  EXPECT_EQ(c.index.match({0, counting(24)}).blocks, 0);
   c.serve(counting(24));  // recomputed: its full blocks are exchanged for the indexed ones, its window blocks are new
   EXPECT_EQ(c.index.held_blocks(0), 6);
   EXPECT_EQ(c.pools[0].free_blocks(), 14);
-  EXPECT_EQ(c.index.match(0, counting(24)).blocks, 6);
+  EXPECT_EQ(c.index.match({0, counting(24)}).blocks, 6);
 }
 
 TEST(PrefixIndex, ASecondComputationOfABlockTakesTheIndexedOne) {
@@ -182,15 +182,15 @@ TEST(PrefixIndex, PromisesLastUntilComputedOrWithdrawn) {
   Cache c(full(), 20);
   const Tokens tokens = counting(14);
   Cache::Run leader = c.begin(tokens);
-  PrefixHit hit = c.index.match(0, counting(30));
+  PrefixHit hit = c.index.match({0, counting(30)});
   EXPECT_EQ(hit.blocks, 0);
   EXPECT_EQ(hit.promised_blocks, 3);  // whole blocks only
   c.compute(leader, tokens, 9);
-  hit = c.index.match(0, tokens);
+  hit = c.index.match({0, tokens});
   EXPECT_EQ(hit.blocks, 2);
   EXPECT_EQ(hit.promised_blocks, 3);
   c.finish(leader);
-  hit = c.index.match(0, tokens);
+  hit = c.index.match({0, tokens});
   EXPECT_EQ(hit.blocks, 2);
   EXPECT_EQ(hit.promised_blocks, 0);
   EXPECT_EQ(c.index.nodes(), 2);
@@ -203,13 +203,13 @@ TEST(PrefixIndex, NobodyWaitsForWhatIsWithdrawn) {
   c.index.withdraw(leader.path, 2);
   c.index.withdraw(leader.path, 2);
   c.index.withdraw(leader.path, 7);  // not among its blocks
-  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 2);
+  EXPECT_EQ(c.index.match({0, tokens}).promised_blocks, 2);
   c.index.withdraw(leader.path, 1);
-  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 2);  // the other one still computes it
+  EXPECT_EQ(c.index.match({0, tokens}).promised_blocks, 2);  // the other one still computes it
   c.finish(second);
-  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 1);
+  EXPECT_EQ(c.index.match({0, tokens}).promised_blocks, 1);
   c.compute(leader, tokens, 14);
-  EXPECT_EQ(c.index.match(0, tokens).promised_blocks, 0);
+  EXPECT_EQ(c.index.match({0, tokens}).promised_blocks, 0);
   c.finish(leader);
 }
 
@@ -220,7 +220,7 @@ TEST(PrefixIndex, AStateThatIsOverwrittenStaysOut) {
   BlockTable& t = r.tables[0];
   t.put(1, c.pools[0].take());  // after 8 tokens
   t.set_overwrites_last(true);
-  c.index.advance(r.path, {tokens.data(), 8}, r.tables);
+  c.index.advance(r.path, {0, {tokens.data(), 8}}, r.tables);
   EXPECT_EQ(c.index.held_blocks(0), 0);
   const BlockId live = t[1];
   t.move_last(2);
@@ -228,11 +228,11 @@ TEST(PrefixIndex, AStateThatIsOverwrittenStaysOut) {
   EXPECT_EQ(t[1], kHole);
   EXPECT_EQ(t.state_in(8, 12, kBlock), live);
   t.set_overwrites_last(false);
-  c.index.advance(r.path, tokens, r.tables);
+  c.index.advance(r.path, {0, tokens}, r.tables);
   EXPECT_EQ(c.index.held_blocks(0), 1);  // the end; what came after 4 tokens was passed without a block
-  EXPECT_EQ(c.index.match(0, tokens).blocks, 3);
+  EXPECT_EQ(c.index.match({0, tokens}).blocks, 3);
   c.index.forget(0, live);
-  EXPECT_EQ(c.index.match(0, tokens).blocks, 0);
+  EXPECT_EQ(c.index.match({0, tokens}).blocks, 0);
   EXPECT_EQ(c.pools[0].used_blocks(), 2);
   c.finish(r);
   EXPECT_EQ(c.pools[0].free_blocks(), 20);
@@ -245,7 +245,7 @@ TEST(PrefixIndex, ForgetsAPathThatIsNotTrusted) {
   Cache::Run r = c.begin(counting(16));
   c.compute(r, counting(16), 16);
   c.index.forget(r.path);
-  EXPECT_EQ(c.index.match(0, counting(16)).blocks, 0);
+  EXPECT_EQ(c.index.match({0, counting(16)}).blocks, 0);
   c.finish(r);
   EXPECT_EQ(c.pools[0].free_blocks(), 20);
   EXPECT_EQ(c.index.nodes(), 0);

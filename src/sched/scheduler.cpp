@@ -30,6 +30,8 @@ Scheduler::Scheduler(SchedulerConfig config)
                                                      [](const auto& g) { return g.is_state(); })) {
   CHECK(config_.chunk_tokens > 0 && config_.pack_tokens > 0, config_.chunk_tokens, config_.pack_tokens);
   CHECK(config_.max_running > 0 && config_.max_logit_rows > 0, config_.max_running, config_.max_logit_rows);
+  CHECK(config_.max_whole_tokens >= 0 && config_.max_whole_tokens <= config_.max_logit_rows, config_.max_whole_tokens,
+        config_.max_logit_rows);  // the logits of a whole span may be wanted
   const int interval = config_.state_snapshot_interval;
   CHECK(!snapshots_ || (interval > 0 && interval % config_.block_tokens == 0), interval, config_.block_tokens);
   slots_.resize(size_t(config_.max_running));
@@ -49,12 +51,27 @@ void Scheduler::submit(NewRequest request) {
   r.stop_ids = std::move(request.stop_ids);
   std::sort(r.stop_ids.begin(), r.stop_ids.end());
   r.tokens = std::move(request.prompt);
+  take_media(r, std::move(request.media));
   r.logits_next = request.logits_from < r.prompt_tokens ? request.logits_from : -1;
   r.tables.reserve(pools_.size());
   for (BlockPool& pool : pools_) r.tables.emplace_back(&pool);
   CHECK(requests_.emplace(r.id, std::move(owned)).second, r.id);
   waiting_.insert(&r);
   totals_.submitted++;
+}
+
+void Scheduler::take_media(Request& r, std::vector<MediaSpan> media) {
+  int end = 0;
+  for (const MediaSpan& s : media) {
+    CHECK(s.first >= end && s.count > 0 && s.count <= r.prompt_tokens - s.first, r.id, s.first, s.count, end);
+    CHECK(!s.whole || s.count <= config_.max_whole_tokens, r.id, s.count, config_.max_whole_tokens);
+    if (s.whole) r.most_whole_tokens = std::max(r.most_whole_tokens, s.count);
+    end = s.first + s.count;
+  }
+  r.media = std::move(media);
+  const auto boundary_before = [&](int position) { return position / config_.block_tokens * config_.block_tokens; };
+  r.last_boundary = boundary_before(r.prompt_tokens - 1);
+  while (const MediaSpan* s = split_span(r.media, r.last_boundary)) r.last_boundary = boundary_before(s->first);
 }
 
 void Scheduler::cancel(RequestId id, std::vector<Event>* events) {
@@ -162,15 +179,15 @@ void Scheduler::keep_computed(Request& r) {
   if (config_.prefix_cache && r.publish) {
     // A submitted row may have computed a token that the host never learnt: one sampled after the end.
     const size_t known = std::min(r.tokens.size(), size_t(r.computed));
-    index_.advance(r.path, {r.tokens.data(), known}, r.tables);
+    index_.advance(r.path, r.prefix(known), r.tables);
   }
   // The end of a prompt is where the same prompt, or the next turn without this output, will continue. What lies within
   // the prompt or the output would serve only those that differ from there on, and must not drive others' ends out.
-  const int block_tokens = config_.block_tokens, last_boundary = (r.prompt_tokens - 1) / block_tokens;
+  const int block_tokens = config_.block_tokens;
   for (size_t g = 0; g < r.tables.size(); g++) {
     const CacheGroup& group = config_.groups[g];
     r.tables[g].drop_before(group.first_needed_block(r.computed, block_tokens),
-                            group.first_needed_block(last_boundary * block_tokens, block_tokens), last_boundary);
+                            group.first_needed_block(r.last_boundary, block_tokens), r.last_boundary / block_tokens);
   }
 }
 
@@ -232,8 +249,22 @@ int Scheduler::blocks_to_take(const Request& r, size_t group) const {
   if (config_.groups[group].is_state()) return owns_state(r, group) ? 0 : 1;
   const int64_t all = ceil_div(r.known(), config_.block_tokens) - r.tables[group].size();
   const bool keeps_all = config_.groups[group].window_tokens == 0;
-  const int64_t most = keeps_all ? INT_MAX : ceil_div(config_.chunk_tokens, config_.block_tokens) + 1;
+  const int row = std::max(config_.chunk_tokens, r.most_whole_tokens);
+  const int64_t most = keeps_all ? INT_MAX : ceil_div(row, config_.block_tokens) + 1;
   return int(std::clamp<int64_t>(all, 0, most));
+}
+
+// Blocks of the group that r must hold at some time to compute its known tokens.
+int64_t Scheduler::most_at_once(const Request& r, const CacheGroup& group) const {
+  if (group.is_state()) return 1;
+  const int block_tokens = config_.block_tokens;
+  const int64_t lookback = group.lookback_blocks(block_tokens);
+  int64_t most = std::min(ceil_div(int64_t(r.tokens.size()), block_tokens), lookback + 1);
+  for (const MediaSpan& s : r.media)
+    if (s.whole)
+      most =
+          std::max(most, ceil_div(s.first + s.count, block_tokens) - group.first_needed_block(s.first, block_tokens));
+  return most;
 }
 
 // Why r could not even compute its known tokens alone, if so.
@@ -241,11 +272,8 @@ std::optional<std::string> Scheduler::never_fits(const Request& r) const {
   if (r.prompt_tokens >= config_.max_context)
     return "The prompt has " + std::to_string(r.prompt_tokens) + " tokens, but prompt and output together may have " +
            std::to_string(config_.max_context) + ". Shorten it, or start the server with a larger --context-length.";
-  const int64_t blocks = ceil_div(int64_t(r.tokens.size()), config_.block_tokens);
   for (size_t g = 0; g < pools_.size(); g++) {
-    const CacheGroup& group = config_.groups[g];
-    const int64_t lookback = group.lookback_blocks(config_.block_tokens);
-    const int64_t at_once = group.is_state() ? 1 : std::min(blocks, lookback + 1);
+    const int64_t at_once = most_at_once(r, config_.groups[g]);
     if (at_once > pools_[g].size())
       return too_large(std::min(int64_t(r.tokens.size()), at_once * config_.block_tokens),
                        int64_t(pools_[g].size()) * config_.block_tokens);

@@ -50,6 +50,9 @@ struct Request {
   int limit_tokens = 0;           // ends by kLength with this many tokens
   std::vector<TokenId> stop_ids;  // sorted
   std::vector<TokenId> tokens;    // prompt and output
+  std::vector<MediaSpan> media;   // of the prompt
+  int most_whole_tokens = 0;      // of its whole spans
+  int last_boundary = 0;          // the last one within the prompt from which it can be resumed
 
   int computed = 0;
   int inflight = 0;                // tokens of submitted rows
@@ -71,6 +74,7 @@ struct Request {
   int remaining() const { return known() - begin(); }
   bool decoding() const { return begin() >= prompt_tokens && remaining() == 1; }
   bool wants_row() const { return !retiring && known() < limit_tokens; }
+  Prefix prefix(size_t tokens_of_it) const { return {cache_key, {tokens.data(), tokens_of_it}, media}; }
 };
 
 struct SchedulerTotals {  // since the start
@@ -92,12 +96,18 @@ struct SchedulerTotals {  // since the start
 // A waiting request whose prefix a running one is about to compute waits for that; those behind it may go first.
 // A waiting request starts only when the blocks of its known tokens fit beside what the running ones are known to need.
 //
+// No row and no prefix hit ends strictly inside a whole span: a row that would ends before it, and a row that begins
+// with a span has all of it. If that is more than the step's prefills may still have, the span waits until it is the
+// first of them, and then has a row of its own, which may exceed chunk_tokens. A span whose blocks cannot all be had is
+// treated like a row that gets no block.
+//
 // In state groups a request needs one block, its live state: the last entry of its table. It is overwritten in place
 // from step to step, unless it is a snapshot: then the next row reads it and writes to a block of its own. Snapshots,
 // and they alone, enter the index. They are made where the prompt's last boundary is, every state_snapshot_interval
-// tokens, and where a chunk of the prompt ends, which therefore is at a boundary if it can be. They are best effort:
-// those inside a row take blocks that no running request is about to need, when all rows are chosen; and a request that
-// finds no block to go on with overwrites the snapshot that it stands on, unless others use that.
+// tokens, and where a chunk of the prompt ends, which therefore is at a boundary if it can be; never inside a whole
+// span. They are best effort: those inside a row take blocks that no running request is about to need, when all rows
+// are chosen; and a request that finds no block to go on with overwrites the snapshot that it stands on, unless others
+// use that.
 class Scheduler {
  public:
   explicit Scheduler(SchedulerConfig config);
@@ -157,9 +167,11 @@ class Scheduler {
   bool room_to_start(const Request& r) const;
   bool lacks_only_room(Request& r);
   int prefill_allowance(const Step& step) const;
+  int row_tokens(const Request& r, int max_tokens, const Step& step) const;
   bool add_row(Request& r, int max_tokens, Step& step);
   bool add_row_or_preempt(Request& r, int max_tokens, Step& step);
   int cut_for_logits(const Request& r, int count, const Step& step) const;
+  int cut_for_media(const Request& r, int count) const;
   int first_wanted_logit(const Request& r) const;
   bool preempt_junior_of(const Request& r);
   void preempt(Request& r);
@@ -172,10 +184,12 @@ class Scheduler {
   bool spare_state(size_t group) const;
   void promise_kept_states(Request& r);
   // scheduler.cpp: blocks and life
+  void take_media(Request& r, std::vector<MediaSpan> media);
   int64_t fitting_tokens(const Request& r) const;
   BlockId take_block(size_t group);
   void grow(Request& r, int end);
   int blocks_to_take(const Request& r, size_t group) const;
+  int64_t most_at_once(const Request& r, const CacheGroup& group) const;
   std::optional<std::string> never_fits(const Request& r) const;
   void give_up_one(std::vector<Event>* events);
   Request& take_row(const Row& row);

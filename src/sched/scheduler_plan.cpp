@@ -81,7 +81,7 @@ Scheduler::Start Scheduler::try_start(Request& r, Step& step) {
   if (hit.node != kNoNode) index_.pin(hit.node);  // the row may evict what the tables do not hold
   r.computed = hit.blocks * config_.block_tokens;
   const bool started = room_to_start(r) && add_row(r, prefill_allowance(step), step);
-  if (started && config_.prefix_cache) index_.start(r.path, r.cache_key, hit, r.tokens);
+  if (started && config_.prefix_cache) index_.start(r.path, hit, r.prefix(r.tokens.size()));
   if (started && snapshots_) promise_kept_states(r);
   if (hit.node != kNoNode) index_.unpin(hit.node);
   if (!started) {
@@ -115,7 +115,7 @@ PrefixHit Scheduler::find_prefix(const Request& r) {
   if (!config_.prefix_cache) return {};
   size_t most = r.tokens.size() - 1;
   if (r.logits_next >= 0) most = std::min(most, size_t(r.logits_next));
-  return index_.match(r.cache_key, {r.tokens.data(), most});
+  return index_.match(r.prefix(most));
 }
 
 // The known tokens of r fit beside those of the running requests, and each of these can still grow by a block (a state
@@ -165,15 +165,25 @@ int Scheduler::prefill_allowance(const Step& step) const {
 
 bool Scheduler::add_row_or_preempt(Request& r, int max_tokens, Step& step) {
   while (!add_row(r, max_tokens, step)) {
-    if (fitting_tokens(r) > 0 || !preempt_junior_of(r)) return false;
+    if (row_tokens(r, max_tokens, step) == 0 || !preempt_junior_of(r)) return false;
   }
   return true;
 }
 
-// Adds a row of at most max_tokens of r: as many as blocks can be had for. False when that is none.
+// How many tokens of r the step may compute, if there are blocks for them: at most max_tokens, or a whole span that is
+// the first of the step's prefills.
+int Scheduler::row_tokens(const Request& r, int max_tokens, const Step& step) const {
+  const int count = cut_for_media(r, cut_for_logits(r, std::min(r.remaining(), max_tokens), step));
+  if (count > 0) return count;
+  const MediaSpan* next = split_span(r.media, r.begin() + 1);
+  return next && step.prefill_tokens == 0 ? next->count : 0;
+}
+
+// Adds a row of r with the tokens that the step may compute, or less: as many as blocks can be had for. False when that
+// is none.
 bool Scheduler::add_row(Request& r, int max_tokens, Step& step) {
-  int count = cut_for_logits(r, std::min(r.remaining(), max_tokens), step);
-  count = int(std::min<int64_t>(count, fitting_tokens(r)));
+  const int most = row_tokens(r, max_tokens, step);
+  int count = cut_for_media(r, int(std::min<int64_t>(most, fitting_tokens(r))));
   if (count <= 0) return false;
   count = end_at_boundary(r, count);
   Row row{.id = r.id, .slot = r.slot, .begin = r.begin(), .count = count};
@@ -202,6 +212,14 @@ int Scheduler::first_wanted_logit(const Request& r) const {
 int Scheduler::cut_for_logits(const Request& r, int count, const Step& step) const {
   const int64_t end = int64_t(first_wanted_logit(r)) + config_.max_logit_rows - step.logit_rows;
   return int(std::min<int64_t>(count, end - r.begin()));
+}
+
+// A row of so many tokens, or of those before the whole span that it would split.
+int Scheduler::cut_for_media(const Request& r, int count) const {
+  const MediaSpan* s = count > 0 ? split_span(r.media, r.begin() + count) : nullptr;
+  if (!s) return count;
+  CHECK(s->first >= r.begin(), r.id, r.begin(), s->first);
+  return s->first - r.begin();
 }
 
 // Takes the lowest-ranked running request behind r back to the queue. If all of those are in flight, none is, but the

@@ -6,16 +6,19 @@
 
 namespace xylem {
 
-// A row of so many tokens, or somewhat less, so that a chunk of the prompt leaves a snapshot.
+// A row of so many tokens, or somewhat less, so that a chunk of the prompt leaves a snapshot. It ends at a whole span
+// all the same, and never inside one.
 int Scheduler::end_at_boundary(const Request& r, int count) const {
   const int end = r.begin() + count, boundary = end / config_.block_tokens * config_.block_tokens;
-  return snapshots_ && end < r.prompt_tokens && boundary > r.begin() ? boundary - r.begin() : count;
+  if (!snapshots_ || end >= r.prompt_tokens || boundary <= r.begin()) return count;
+  const bool span_follows = split_span(r.media, end + 1) != nullptr;
+  return span_follows || split_span(r.media, boundary) ? count : boundary - r.begin();
 }
 
 // Whether there is to be a snapshot wherever rows end.
 bool Scheduler::keeps_state(const Request& r, int boundary) const {
-  const int last = (r.prompt_tokens - 1) / config_.block_tokens * config_.block_tokens;
-  return boundary == last || boundary % config_.state_snapshot_interval == 0;
+  if (split_span(r.media, boundary)) return false;
+  return boundary == r.last_boundary || boundary % config_.state_snapshot_interval == 0;
 }
 
 // Whether the state that r continues from is its own, so that it needs no other block to go on.
