@@ -17,20 +17,32 @@ inline uint64_t mix(uint64_t h, uint64_t v) {
   return h * 0xff51afd7ed558ccdull ^ (h >> 31);
 }
 
-// One position: what earlier positions left in the cache (all of them, a window of them, or a running state) and the
-// token give its logits and what it leaves itself.
+// One position: what earlier positions left in the cache (all of them, a window of them, or a running state), the token
+// and the media that it is part of give its logits and what it leaves itself. A position of a whole span also depends
+// on every token of the span, and reads what those before it left even outside of windows.
 struct FakeModel {
   std::vector<CacheGroup> groups;
   int vocab = 50;
 
+  // Of a position in a row [begin, end): what the model knows of tokens [begin, end) alone.
   // read(group, position): what an earlier position left.
   template <class Read>
-  uint64_t logits(int position, TokenId token, Read read) const {
-    uint64_t h = mix(mix(1, uint64_t(position)), uint64_t(token));
+  uint64_t logits(const std::vector<TokenId>& tokens, const std::vector<MediaSpan>& media, int begin, int end,
+                  int position, Read read) const {
+    uint64_t h = mix(mix(1, uint64_t(position)), uint64_t(tokens.at(size_t(position))));
+    int seen_from = position;
+    for (const MediaSpan& s : media) {
+      if (position < s.first || position >= s.first + s.count) continue;
+      h = mix(mix(h, s.content), uint64_t(position - s.first));
+      if (!s.whole) continue;
+      seen_from = s.first;
+      for (int p = std::max(s.first, begin); p < std::min(s.first + s.count, end); p++)
+        h = mix(mix(h, uint64_t(p)), uint64_t(tokens.at(size_t(p))));
+    }
     for (size_t g = 0; g < groups.size(); g++) {
       const int window = groups[g].window_tokens;
       int from = 0;
-      if (window > 0) from = std::max(0, position - window + 1);
+      if (window > 0) from = std::min(seen_from, std::max(0, position - window + 1));
       if (window < 0) from = std::max(0, position - 1);
       for (int p = from; p < position; p++) h = mix(h, read(int(g), p));
     }
@@ -53,8 +65,8 @@ inline Oracle oracle(const FakeModel& model, const NewRequest& r, int max_contex
   std::vector<TokenId> tokens = r.prompt;
   const auto read = [&](int g, int p) { return model.leaves(g, out.logits[size_t(p)]); };
   while (out.finish == Finish::kNone) {
-    for (int p = int(out.logits.size()); p < int(tokens.size()); p++)
-      out.logits.push_back(model.logits(p, tokens[size_t(p)], read));
+    for (int begin = int(out.logits.size()), p = begin; p < int(tokens.size()); p++)
+      out.logits.push_back(model.logits(tokens, r.media, begin, int(tokens.size()), p, read));
     const TokenId token = model.argmax(out.logits.back());
     tokens.push_back(token);
     out.tokens.push_back(token);
@@ -99,7 +111,7 @@ class FakeDevice {
       std::vector<uint64_t> state = states[b].before;
       uint64_t logits = 0;
       for (int p = row.begin; p < end; p++) {
-        logits = model_.logits(p, tokens.at(size_t(p)),
+        logits = model_.logits(tokens, r.media, row.begin, end, p,
                                [&](int g, int q) { return is_state(g) ? state[size_t(g)] : cell(r, g, q); });
         for (int g = 0; g < int(model_.groups.size()); g++) {
           const uint64_t leaves = bad ? mix(logits, 666) : model_.leaves(g, logits);

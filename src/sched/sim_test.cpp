@@ -23,10 +23,11 @@ struct Call {
 
 struct Counts {
   long steps = 0, requests = 0, tokens = 0, preemptions = 0, cached = 0, cancelled = 0, failed = 0, no_capacity = 0,
-       prompt_logits = 0;
+       prompt_logits = 0, spans = 0, cached_spans = 0, large_spans = 0;
   Counts& operator+=(const Counts& o) {
     steps += o.steps, requests += o.requests, tokens += o.tokens, preemptions += o.preemptions, cached += o.cached;
     cancelled += o.cancelled, failed += o.failed, no_capacity += o.no_capacity, prompt_logits += o.prompt_logits;
+    spans += o.spans, cached_spans += o.cached_spans, large_spans += o.large_spans;
     return *this;
   }
 };
@@ -37,6 +38,7 @@ class World {
   World(uint32_t seed, int depth)
       : rng_(seed),
         depth_(depth),
+        media_(chance(2)),
         config_(draw_config()),
         scheduler_(config_),
         model_{config_.groups},
@@ -116,6 +118,8 @@ class World {
     c.pack_tokens = pick(1, 40);
     c.max_running = pick(1, 12);
     c.max_logit_rows = pick(1, 12);
+    if (media_ && !chance(4)) c.max_whole_tokens = pick(1, 20);
+    c.max_logit_rows = std::max(c.max_logit_rows, c.max_whole_tokens);
     c.policy = Policy(pick(0, 2));
     c.prefix_cache = !chance(6);
     c.state_snapshot_interval = c.block_tokens * std::vector<int>{1, 2, 3, 5, 100}[size_t(pick(0, 4))];
@@ -129,11 +133,16 @@ class World {
     const int length = pick(1, 45);
     if (chance(2) && !expected_.empty()) {  // continue or repeat an earlier conversation
       const Expected& e = std::next(expected_.begin(), pick(0, int(expected_.size()) - 1))->second;
-      r.prompt = e.request.prompt;
+      r.prompt = e.request.prompt, r.media = e.request.media;
       if (chance(2)) r.prompt.insert(r.prompt.end(), e.oracle.tokens.begin(), e.oracle.tokens.end());
       if (int(r.prompt.size()) > length) r.prompt.resize(size_t(length));
     }
-    while (int(r.prompt.size()) < length) r.prompt.push_back(chance(4) ? pick(0, 49) : 1);
+    std::erase_if(r.media, [&](const MediaSpan& s) { return s.first + s.count > int(r.prompt.size()); });
+    if (!r.media.empty() && chance(3)) set_content(r.media[size_t(pick(0, int(r.media.size()) - 1))]);
+    while (int(r.prompt.size()) < length) {
+      if (media_ && chance(10)) add_span(r, length);
+      if (int(r.prompt.size()) < length) r.prompt.push_back(chance(4) ? pick(0, 49) : 1);
+    }
     r.max_new_tokens = pick(1, 30);
     if (chance(2)) r.stop_ids = {pick(0, 49), pick(0, 49), pick(0, 49)};
     if (chance(4)) r.min_new_tokens = pick(1, 10);
@@ -147,6 +156,19 @@ class World {
     counts_.requests++;
     calls_.push_back({.kind = Call::kSubmit, .request = r});
     scheduler_.submit(std::move(r));
+  }
+
+  // Few tokens and contents, so that many prompts differ in a content alone. What is computed whole follows from what
+  // the prefix key holds: the model decides it.
+  void set_content(MediaSpan& s) {
+    s.content = uint64_t(pick(1, 4));
+    s.whole = s.content != 4 && s.count <= config_.max_whole_tokens;
+  }
+  void add_span(NewRequest& r, int length) {
+    MediaSpan s{.first = int(r.prompt.size()), .count = std::min(pick(1, 20), length - int(r.prompt.size()))};
+    set_content(s);
+    r.prompt.insert(r.prompt.end(), size_t(s.count), 1);
+    r.media.push_back(s);
   }
 
   void cancel() {
@@ -197,6 +219,7 @@ class World {
     std::set<int> slots;
     for (const Row& row : plan.rows) {
       const Request& r = scheduler_.request(row.id);
+      check_spans(row, r);
       CHECK(row.count > 0 && row.slot >= 0 && row.slot < config_.max_running && slots.insert(row.slot).second,
             row.slot);
       if (row.begin < r.prompt_tokens || row.count > 1) {
@@ -208,9 +231,23 @@ class World {
       CHECK(row.logits_from < 0 || (row.logits_from >= row.begin && row.logits_from < row.begin + row.count));
       CHECK(!row.sample || row.logits_from >= 0);
     }
-    CHECK(prefill <= config_.chunk_tokens, prefill, config_.chunk_tokens);
-    CHECK(prefill <= std::max(first_prefill, config_.pack_tokens), prefill, first_prefill, config_.pack_tokens);
+    CHECK(prefill <= std::max(first_prefill, std::min(config_.chunk_tokens, config_.pack_tokens)), prefill,
+          first_prefill, config_.pack_tokens);
     CHECK(logit_rows <= config_.max_logit_rows, logit_rows, config_.max_logit_rows);
+  }
+
+  // No whole span is split, and a row exceeds a chunk by one of them alone.
+  void check_spans(const Row& row, const Request& r) {
+    const int end = row.begin + row.count;
+    bool is_span = false;
+    for (const MediaSpan& s : r.media) {
+      is_span |= s.whole && row.begin == s.first && row.count == s.count;
+      counts_.spans += s.first >= row.begin && s.first < end;
+      if (s.whole)
+        for (const int cut : {row.begin, end}) CHECK(cut <= s.first || cut >= s.first + s.count, r.id, cut, s.first);
+    }
+    CHECK(row.count <= config_.chunk_tokens || is_span, r.id, row.begin, row.count);
+    counts_.large_spans += row.count > config_.chunk_tokens;
   }
 
   void take_prompt_logits(const FakeDevice::PromptLogits& l) {
@@ -234,6 +271,8 @@ class World {
         counts_.tokens++;
       }
       if (event.finish != Finish::kNone) take_end(e, event);
+      if (event.finish != Finish::kNone)
+        for (const MediaSpan& s : e.request.media) counts_.cached_spans += s.first + s.count <= event.cached_tokens;
     }
   }
 
@@ -267,12 +306,18 @@ class World {
       if (config_.groups[g].is_state()) continue;  // one block is enough
       const int lookback = std::min(blocks, config_.groups[g].lookback_blocks(config_.block_tokens));
       if (std::min(blocks, lookback + 1) > config_.pool_blocks[g]) return true;
+      for (const MediaSpan& m : r.media) {
+        const int first_read = config_.groups[g].first_needed_block(m.first, config_.block_tokens);
+        const int span_end = (m.first + m.count + config_.block_tokens - 1) / config_.block_tokens;
+        if (m.whole && span_end - first_read > config_.pool_blocks[g]) return true;
+      }
     }
     return false;
   }
 
   std::mt19937 rng_;
   const int depth_;
+  const bool media_;  // there are spans in prompts
   const SchedulerConfig config_;
   Scheduler scheduler_;
   FakeModel model_;
@@ -305,10 +350,11 @@ TEST(Sim, EveryTokenEqualsTheOracleAtDepthOneAndTwo) {
     }
     std::printf(
         "depth %d: %ld requests, %ld steps, %ld tokens, %ld cached, %ld preemptions, %ld prompt logits, "
-        "%ld cancelled, %ld failed, %ld without capacity\n",
+        "%ld cancelled, %ld failed, %ld without capacity, %ld spans, %ld cached, %ld larger than a chunk\n",
         depth, sum.requests, sum.steps, sum.tokens, sum.cached, sum.preemptions, sum.prompt_logits, sum.cancelled,
-        sum.failed, sum.no_capacity);
-    EXPECT_TRUE(worlds < 100 || (sum.preemptions > 0 && sum.cached > 0 && sum.cancelled > 0 && sum.prompt_logits > 0));
+        sum.failed, sum.no_capacity, sum.spans, sum.cached_spans, sum.large_spans);
+    EXPECT_TRUE(worlds < 100 || (sum.preemptions > 0 && sum.cached > 0 && sum.cancelled > 0 && sum.prompt_logits > 0 &&
+                                 sum.cached_spans > 0 && sum.large_spans > 0));
   }
 }
 
