@@ -13,4 +13,6 @@ struct ActMul {
   float limit = 0;  // of kClampedSwiglu
   XYLEM_FIELDS(in(gate), in(up), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const ActMul& a);
 }  // namespace xylem

@@ -11,4 +11,6 @@ struct BlendRows {
   Tensor y;        // [T, C] f32; may be x
   XYLEM_FIELDS(in(x), in(table), in(ids), in(weights), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const BlendRows& a);
 }  // namespace xylem

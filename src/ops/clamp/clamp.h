@@ -9,4 +9,6 @@ struct Clamp {
   Tensor y;       // [T, n] f32, strided rows; may be x
   XYLEM_FIELDS(in(x), in(lo), in(hi), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const Clamp& a);
 }  // namespace xylem

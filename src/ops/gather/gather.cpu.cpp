@@ -30,13 +30,20 @@ void copy_row(const Gather& a, int64_t id, float* y) {
   }
 }
 
+int32_t meant(const Gather& a, int32_t id) {
+  bool alias = false;
+  for (int32_t other : a.aliases) alias |= other == id;
+  return alias && id >= 0 ? a.alias_of : id;
+}
+
 void run(const Gather& a, Device& d) {
+  check(a);
   const int64_t T = a.ids.numel(), K = a.table.cols();
   auto* copy = a.table.dtype == DType::kF32    ? copy_row<DType::kF32>
                : a.table.dtype == DType::kBF16 ? copy_row<DType::kBF16>
                                                : copy_row<DType::kF16>;
   parallel_rows(d, T, T * K, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; t++) copy(a, a.ids.as<int32_t>()[t], a.y.row(t));
+    for (int64_t t = begin; t < end; t++) copy(a, meant(a, a.ids.as<int32_t>()[t]), a.y.row(t));
   });
 }
 

@@ -14,4 +14,6 @@ struct Gather {
   int32_t alias_of = 0;
   XYLEM_FIELDS(in(table), in(ids), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const Gather& a);
 }  // namespace xylem

@@ -11,4 +11,6 @@ struct LayerNorm {
   float eps = 1e-6f;
   XYLEM_FIELDS(in(x), in(w), in(bias), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const LayerNorm& a);
 }  // namespace xylem

@@ -11,4 +11,6 @@ struct MeanRows {
   float scale = 1.0f;
   XYLEM_FIELDS(in(x), in(shift), in(w), out(y))
 };
+// Ends the program unless every tensor fits the others.
+void check(const MeanRows& a);
 }  // namespace xylem

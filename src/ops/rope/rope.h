@@ -21,4 +21,7 @@ struct Rope {
   bool interleaved = false;
   XYLEM_FIELDS(in(x), in(table), out(y))
 };
+// End the program unless every tensor fits the others.
+void check(const RopeTable& a);
+void check(const Rope& a);
 }  // namespace xylem

@@ -2,6 +2,7 @@
 #include "ops/rope/rotate.vec.h"
 
 inline void run(const Rope& a, Device& d) {
+  check(a);
   const int64_t R = a.table.cols(), H = a.x.dim[1], D = a.x.dim[2];
   parallel_rows(d, a.x.dim[0], a.x.numel(), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) {
@@ -48,16 +49,19 @@ inline void cos_sin(VD x, VD* cos, VD* sin) {
 }
 
 inline void run(const RopeTable& a, Device& d) {
+  check(a);
   const int64_t R = a.inv_freq.numel();
   const float* freq = a.inv_freq.as();
-  parallel_rows(d, a.positions.numel(), a.y.numel() * 4, [&](int64_t begin, int64_t end) {
+  const int32_t* axis = a.axis.as<int32_t>();
+  for (int64_t i = 0; axis && i < R; i++) CHECK(axis[i] >= 0 && axis[i] < a.positions.dim[0], i, axis[i], a.positions.dim[0]);
+  parallel_rows(d, a.positions.cols(), a.y.numel() * 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) {
-      const float position = float(a.positions.as<int32_t>()[t]);
+      const int32_t* positions = a.positions.as<int32_t>() + t;
       float* y = a.y.as() + t * 2 * R;
       for (int64_t i = 0; i < R; i += kD) {
         const int64_t n = std::min<int64_t>(kD, R - i);
         VD angle{}, cos, sin;
-        for (int64_t j = 0; j < n; j++) angle[j] = double(position * freq[i + j]);  // rounded to float, as the models were trained
+        for (int64_t j = 0; j < n; j++) angle[j] = double(float(positions[axis ? axis[i + j] * a.positions.stride[0] : 0]) * freq[i + j]);  // rounded to float, as the models were trained
         cos_sin(angle, &cos, &sin);
         for (int64_t j = 0; j < n; j++) y[i + j] = float(cos[j] * a.gain), y[R + i + j] = float(sin[j] * a.gain);
       }

@@ -9,4 +9,6 @@ struct SpliceRows {
   Tensor rows;  // [T] i32
   XYLEM_FIELDS(inout(x), in(from), in(rows))
 };
+// Ends the program unless every tensor fits the others.
+void check(const SpliceRows& a);
 }  // namespace xylem
