@@ -12,18 +12,21 @@ namespace xylem {
 namespace {
 
 constexpr int64_t kTile = 192;  // keys: their values of 32 dimensions stay in a first-level cache of 32 KiB
-constexpr int64_t kRows = 96;   // queries of a block, at most
+constexpr int64_t kRows = 32;   // queries of a block, at most: their scores stay there too
 constexpr int64_t kWaveBytes = int64_t(64) << 20;  // of packed K and V, unless one head of one segment is larger
+constexpr int64_t kRowsAhead = 8;
 constexpr float kLog2E = 1.44269504088896341f;
 static_assert(kTile <= kBlockK);
 
 // The scores of some rows and the keys of a tile; they become the probabilities. Rows of s are kBlockK apart.
 struct SoftmaxTile {
+  bool first;  // of the tiles
   float* s;
   int64_t rows, keys;
-  float scale;       // times log2(e)
-  float *max, *sum;  // [rows] so far; max is -inf at first
-  float* o;          // [rows, width] so far, scaled down where the maximum rises
+  float scale;  // times log2(e)
+  float* max;   // [rows] so far
+  float* sum;   // [rows, kPanel]: added up they are the sum
+  float* o;     // [rows, width] so far, scaled down where the maximum rises
   int64_t width;
 };
 
@@ -40,7 +43,7 @@ namespace {
 struct Parts {
   const Micro& micro;
   void (*softmax)(const SoftmaxTile&);
-  void (*divide)(const float* o, float by, float* y, int64_t n);
+  void (*divide)(const float* o, const float* sums, float* y, int64_t n);
 };
 
 // Panels of packed numbers, `stride` bytes apart.
@@ -128,7 +131,7 @@ class Run {
   int64_t q_bytes() const { return int64_t(packed_q(nullptr).bytes()); }
   int64_t work_bytes() const {
     const int64_t p = pair_ > 1 ? kRows * kBlockK * int64_t(m_.x_bytes) : 0;
-    return q_bytes() + p + (kRows * kBlockK + kRows * width_ + round_up(2 * kRows, kPanel)) * 4;
+    return q_bytes() + p + (kRows * kBlockK + kRows * width_ + kRows * (1 + kPanel)) * 4;
   }
   Work work(std::byte* at) const {
     Work w;
@@ -136,7 +139,7 @@ class Run {
     w.s = reinterpret_cast<float*>(at), at += kRows * kBlockK * 4;
     w.p = pair_ > 1 ? at : reinterpret_cast<std::byte*>(w.s),
     at += pair_ > 1 ? kRows * kBlockK * int64_t(m_.x_bytes) : 0;
-    w.o = reinterpret_cast<float*>(at), w.max = w.o + kRows * width_, w.sum = w.max + kRows;
+    w.o = reinterpret_cast<float*>(at), w.sum = w.o + kRows * width_, w.max = w.sum + kRows * kPanel;
     return w;
   }
 
@@ -163,8 +166,12 @@ class Run {
     });
   }
 
+  // Rows of one head lie far apart: the processor's own prefetch does not see them coming.
   const float* row(const Tensor& t, const Unit& u, int64_t i) const {
-    return t.as() + (u.first + i) * t.stride[0] + u.head * t.stride[1];
+    const float* x = t.as() + (u.first + i) * t.stride[0] + u.head * t.stride[1];
+    const float* ahead = x + std::min(kRowsAhead, u.n - 1 - i) * t.stride[0];
+    for (int64_t d = 0; d < dim_; d += kPanel) __builtin_prefetch(ahead + d);
+    return x;
   }
   // One row as 32-bit words: rounded and in pairs, if that is what the inner loops take; zeros up to a whole panel.
   void pack_row(const float* x, std::byte* words) const {
@@ -203,10 +210,8 @@ class Run {
     const std::byte *k = memory + u.at, *v = k + k_bytes(u);
     const int64_t rows = b.end - b.begin, block_lines = kBlockK / pair_;
     const PackedX q = packed_q(w.q);
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < rows; r++)
       for (int64_t i = 0; i < q.blocks(); i++) q.pack(m_, row(a_.q, u, b.begin + r), i, r);
-      w.max[r] = -INFINITY;
-    }
     for (int64_t first = 0; first < u.n; first += kTile) {
       const int64_t keys = std::min(kTile, u.n - first);
       for (int64_t i = 0; i < q.blocks(); i++) {
@@ -214,14 +219,15 @@ class Run {
                           (keys + kPanel - 1) / kPanel, std::min(block_lines, lines(dim_) - i * block_lines)};
         multiply(m_, q.at(i, 0), rows, part, i ? w.s : nullptr, w.s, kBlockK);
       }
-      parts_.softmax({w.s, rows, keys, a_.scale * kLog2E, w.max, w.sum, w.o, width_});
+      parts_.softmax({first == 0, w.s, rows, keys, a_.scale * kLog2E, w.max, w.sum, w.o, width_});
       for (int64_t r = 0; r < rows && pair_ > 1; r++)
         m_.pack(w.s + r * kBlockK, keys, w.p + size_t(r * kBlockK) * m_.x_bytes);
       const Panels values{v + first / pair_ * 64, v_stride(u), width_ / kPanel, lines(keys)};
       multiply(m_, w.p, rows, values, first ? w.o : nullptr, w.o, width_);
     }
     for (int64_t r = 0; r < rows; r++)
-      parts_.divide(w.o + r * width_, w.sum[r], a_.y.as() + ((u.first + b.begin + r) * heads_ + u.head) * dim_, dim_);
+      parts_.divide(w.o + r * width_, w.sum + r * kPanel,
+                    a_.y.as() + ((u.first + b.begin + r) * heads_ + u.head) * dim_, dim_);
   }
 
   const SegmentAttention& a_;
