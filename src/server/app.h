@@ -7,9 +7,11 @@
 
 #include "runtime/engine.h"
 #include "server/active_requests.h"
+#include "server/memory_budget.h"
 #include "server/metrics.h"
 #include "server/model_context.h"
 #include "server/server.h"
+#include "server/worker_pool.h"
 
 namespace xylem {
 
@@ -32,6 +34,8 @@ struct App {
   std::atomic<bool> draining{false};
   std::atomic<int> busy{0};  // HTTP requests being handled
   std::atomic<bool> flushing{false};
+  MemoryBudget memory;  // large bodies and images of the requests being handled
+  WorkerPool workers;
 };
 
 uint64_t random_u64();    // any thread; not reproducible

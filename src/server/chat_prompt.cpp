@@ -21,8 +21,26 @@ bool is_harmony(const App& app) {
 
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
 
+// Takes the images of messages in the order of their parts.
+struct ImageReader {
+  const App& app;
+  const BodyImages& loaded;
+  std::vector<ImagePtr> images = {};
+
+  // What stands for the part in the template's messages.
+  Result<Json> read(const Json& part, const std::string& path) {
+    TRY(const ImageSource source, read_image_part(part, path));
+    TRY(ImagePtr image, find_image(app, loaded, source));
+    if (!app.model.template_takes_parts)
+      return invalid(fmt::format(
+          "{}: the chat template of this model takes no images. Start the server with another --chat-template.", path));
+    images.push_back(std::move(image));
+    return Json{{"type", "image"}};
+  }
+};
+
 // Content as the template wants it: the list of parts itself, or their texts joined.
-Result<Json> normalise_content(const Json& content, const std::string& path, bool keep_parts) {
+Result<Json> normalise_content(const Json& content, const std::string& path, ImageReader& reader) {
   if (content.is_null()) return Json("");
   if (content.is_string()) return content;
   if (!content.is_array())
@@ -31,19 +49,25 @@ Result<Json> normalise_content(const Json& content, const std::string& path, boo
   std::string joined;
   for (const Json& item : content) {
     const std::string at = fmt::format("{}[{}]", path, parts.size());
+    if (is_image_part(item)) {
+      TRY(Json image, reader.read(item, at));
+      parts.push_back(std::move(image));
+      continue;
+    }
     Fields part(item, at);
     std::string type, text;
     if (!part.string("type", type))
       part.fail("type", "is missing.");
     else if (type != "text")
-      part.fail("type", fmt::format("\"{}\" is not supported yet; send parts of type \"text\".", type.substr(0, 32)));
+      part.fail("type", fmt::format("\"{}\" is not supported; send parts of type \"text\" or \"image_url\".",
+                                    type.substr(0, 32)));
     else if (!part.string("text", text))
       part.fail("text", "is missing.");
     TRY_VOID(part.status());
     joined += (parts.empty() ? "" : " ") + text;
     parts.push_back({{"type", "text"}, {"text", text}});
   }
-  return keep_parts ? parts : Json(joined);
+  return reader.app.model.template_takes_parts ? parts : Json(joined);
 }
 
 // Templates want a call's arguments as an object; OpenAI sends them as the text of one.
@@ -67,7 +91,7 @@ void name_reasoning_thinking(Json& message) {
   message["thinking"] = *reasoning;
 }
 
-Result<Json> normalise_message(const Json& message, const std::string& path, bool keep_parts) {
+Result<Json> normalise_message(const Json& message, const std::string& path, ImageReader& reader) {
   Fields fields(message, path);
   std::string role;
   if (!fields.string("role", role))
@@ -84,12 +108,12 @@ Result<Json> normalise_message(const Json& message, const std::string& path, boo
   Json out = Json::object();
   for (const auto& [key, value] : message.items())  // whatever else there is may matter to the template
     if (key != "content" && !value.is_null()) out[key] = value;
-  TRY(out["content"], normalise_content(content ? *content : Json(), fields.path("content"), keep_parts));
+  TRY(out["content"], normalise_content(content ? *content : Json(), fields.path("content"), reader));
   if (out.contains("tool_calls")) parse_arguments(out["tool_calls"]);
   return out;
 }
 
-Result<Json> read_messages(const App& app, Fields& fields) {
+Result<Json> read_messages(Fields& fields, ImageReader& reader) {
   const Json* messages = fields.get("messages");
   if (!messages) {
     fields.fail("messages", "is missing.");
@@ -98,8 +122,8 @@ Result<Json> read_messages(const App& app, Fields& fields) {
   if (!messages->is_array() || messages->empty()) return invalid("messages: must be a list of at least one message.");
   Json out = Json::array();
   for (const Json& m : *messages) {
-    TRY(Json message, normalise_message(m, fmt::format("messages[{}]", out.size()), app.model.template_takes_parts));
-    if (is_harmony(app)) name_reasoning_thinking(message);
+    TRY(Json message, normalise_message(m, fmt::format("messages[{}]", out.size()), reader));
+    if (is_harmony(reader.app)) name_reasoning_thinking(message);
     out.push_back(std::move(message));
   }
   return out;
@@ -175,13 +199,16 @@ Json template_variables(const App& app, Json messages, Json tools, const Templat
   return vars;
 }
 
-std::string take_final_message(Json& messages) {
+Result<std::string> take_final_message(Json& messages) {
   std::string text;
   const Json& content = messages.back()["content"];
   if (content.is_string())
     text = content.get<std::string>();
   else
-    for (const Json& part : content) text += part["text"].get_ref<const std::string&>();
+    for (const Json& part : content) {
+      if (is_image_part(part)) return invalid("continue_final_message: a message with images cannot be continued.");
+      text += part["text"].get_ref<const std::string&>();
+    }
   messages.erase(messages.size() - 1);
   return text;
 }
@@ -203,7 +230,7 @@ bool begins_inside_reasoning(const App& app, const std::vector<TokenId>& prompt)
   return app.model.reasoning->begins_inside(app.model.tokenizer->decode(end, /*skip_special_tokens=*/false), "");
 }
 
-Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields) {
+Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields, const BodyImages& images) {
   if (!app.model.chat_template)
     return invalid(
         "This model has no chat template, so it cannot take messages. Use /v1/completions, or start the server with "
@@ -211,7 +238,8 @@ Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields) {
   bool continue_final = false, generation_prompt = true;
   fields.boolean("continue_final_message", continue_final);
   fields.boolean("add_generation_prompt", generation_prompt);
-  TRY(Json messages, read_messages(app, fields));
+  ImageReader reader{app, images};
+  TRY(Json messages, read_messages(fields, reader));
   TRY(Json tools, read_tools(fields));
   TRY(const TemplateArguments arguments, read_template_arguments(app, fields));
   TRY_VOID(fields.status());
@@ -219,13 +247,16 @@ Result<ChatPrompt> read_chat_prompt(const App& app, Fields& fields) {
   if (continue_final) {
     if (messages.back()["role"] != "assistant")
       return invalid("continue_final_message: the last message must be the assistant's.");
-    prefix = take_final_message(messages);
+    TRY(prefix, take_final_message(messages));
     if (messages.empty()) return invalid("messages: continue_final_message needs a message before the last one.");
   }
   const Json vars = template_variables(app, std::move(messages), std::move(tools), arguments, generation_prompt);
   TRY(const std::string text, render(app, vars));
   ChatPrompt prompt;
-  TRY(prompt.ids, encode_text(app, text + prefix, /*add_special_tokens=*/false, "messages"));
+  TRY(auto ids, encode_text(app, text + prefix, /*add_special_tokens=*/false, "messages"));
+  TRY(PlacedPrompt placed, place_images(app, std::move(ids), reader.images, "messages"));
+  prompt.ids = std::move(placed.ids);
+  prompt.images = std::move(placed.images);
   prompt.begins_inside = app.model.reasoning && app.model.reasoning->begins_inside(text, prefix);
   return prompt;
 }

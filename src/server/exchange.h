@@ -5,6 +5,7 @@
 
 #include "server/connection.h"
 #include "server/http_types.h"
+#include "server/memory_budget.h"
 #include "server/router.h"
 
 namespace xylem {
@@ -18,6 +19,7 @@ struct Exchange {
   bool http_1_0 = false;
   bool keep_alive = true;  // cleared by whoever finds that the connection cannot be used again
   int status = 0;          // sent; 0: nothing yet
+  MemoryLease memory;      // of a large body, then of its images
 };
 
 // A whole response.

@@ -11,7 +11,9 @@
 #include "base/log.h"
 #include "server/app.h"
 #include "server/auth.h"
+#include "server/errand.h"
 #include "server/exchange.h"
+#include "server/image_load.h"
 
 namespace xylem {
 namespace {
@@ -21,6 +23,7 @@ using boost::system::error_code;
 
 constexpr uint32_t kMaxHeaderBytes = 32 << 10;
 constexpr double kLingerSeconds = 2;
+constexpr size_t kLargeBodyBytes = 1 << 20;  // parsed by a worker, and part of the memory budget
 
 // Counts the request and logs its line, whichever way it ends.
 class Account {
@@ -123,26 +126,84 @@ asio::awaitable<void> reject(Exchange& x, HttpResponse response) {
   co_await x.connection->linger(kLingerSeconds);
 }
 
+class BodyParse : public Errand {
+ public:
+  BodyParse(std::shared_ptr<Connection> client, std::string text) : Errand(std::move(client)), text_(std::move(text)) {}
+  Result<Json> take() { return std::move(body_); }
+
+ protected:
+  void work(size_t) override {
+    body_ = parse_body(text_);
+    text_ = {};
+    finish();
+  }
+  void fail(Error error) override {
+    body_ = std::move(error);
+    finish();
+  }
+
+ private:
+  std::string text_;
+  Result<Json> body_ = internal_error("The body was not parsed.");
+};
+
+// Nothing when the client is gone.
+asio::awaitable<std::optional<Result<Json>>> read_json(Exchange& x) {
+  std::string text = std::exchange(x.request.body, {});
+  if (text.size() < kLargeBodyBytes) co_return parse_body(text);
+  const auto parse = std::make_shared<BodyParse>(x.connection, std::move(text));
+  const Status ran = co_await run_errand(x, parse, 1);
+  if (!ran.ok()) co_return Result<Json>(ran.error());
+  if (!parse->done()) co_return std::nullopt;
+  co_return parse->take();
+}
+
+// The images that a body names. Nothing when the client is gone.
+asio::awaitable<std::optional<Result<BodyImages>>> read_images(Exchange& x, const Generation& route,
+                                                               std::shared_ptr<const Json> body) {
+  std::vector<ImageSource> sources;
+  if (route.find_images && x.app.model.images) sources = route.find_images(*body);
+  if (sources.empty()) co_return BodyImages();  // of a model that takes none, too: the parser refuses them
+  if (Status s = check_images(x.app, sources); !s.ok()) co_return Result<BodyImages>(s.error());
+  const auto load = std::make_shared<ImageLoad>(x.app, x.connection, std::move(body), std::move(sources));
+  const Status ran = co_await run_errand(x, load, load->pieces());
+  if (!ran.ok()) co_return Result<BodyImages>(ran.error());
+  if (!load->done()) co_return std::nullopt;
+  MemoryLease memory;
+  Result<BodyImages> images = load->take(memory);
+  x.memory = std::move(memory);
+  co_return images;
+}
+
+// The job of a body. Nothing when the client is gone.
+asio::awaitable<std::optional<Result<TextJob>>> read_job(Exchange& x, const Generation& route, Json json) {
+  const auto body = std::make_shared<const Json>(std::move(json));
+  const std::optional<Result<BodyImages>> images = co_await read_images(x, route, body);
+  if (!images) co_return std::nullopt;
+  if (!images->ok()) co_return Result<TextJob>(images->error());
+  co_return route.parse(x.app, *body, **images);
+}
+
 asio::awaitable<void> dispatch_json(Exchange& x, const Route& route) {
   std::optional<HttpResponse> response;
-  std::optional<TextJob> job;
+  std::optional<Result<TextJob>> job;
   {
-    Result<Json> body = parse_body(x.request.body);
-    x.request.body = {};
-    if (!body.ok()) {
-      response = error_response(body.error());
-    } else if (const auto* handler = std::get_if<JsonHandler>(&route.handler)) {
-      response = (*handler)(x.app, *body);
-    } else if (Result<TextJob> parsed = std::get<JobParser>(route.handler)(x.app, *body); parsed.ok()) {
-      job = *std::move(parsed);
-    } else {
-      response = error_response(parsed.error());
-    }
+    const MemoryLease memory = std::move(x.memory);  // of the body, which ends here; x gets that of its images
+    std::optional<Result<Json>> body = co_await read_json(x);
+    if (body && !body->ok())
+      response = error_response(body->error());
+    else if (const auto* handler = std::get_if<JsonHandler>(&route.handler); body && handler)
+      response = (*handler)(x.app, **body);
+    else if (body)
+      job = co_await read_job(x, std::get<Generation>(route.handler), **std::move(body));
+    if (job && !job->ok()) response = error_response(job->error());
   }
   if (response)
     co_await respond(x, *std::move(response));
+  else if (job)
+    co_await run_generation(x, **std::move(job));
   else
-    co_await run_generation(x, *std::move(job));
+    x.keep_alive = false;  // the client is gone
 }
 
 asio::awaitable<void> dispatch(Exchange& x, const Route& route) {
@@ -179,6 +240,12 @@ asio::awaitable<void> serve_body(Exchange& x, Connection::Parser& parser, const 
   if (refusal && has_body) co_return co_await reject(x, *std::move(refusal));
   if (refusal) co_return co_await respond(x, *std::move(refusal));
   if (has_body) {
+    x.memory = MemoryLease(x.app.memory);
+    const uint64_t size = parser.content_length().value_or(0);
+    if (size >= kLargeBodyBytes && size <= x.app.config.max_body_bytes && !x.memory.grow(static_cast<int64_t>(size))) {
+      refusal = error_response(503, "The requests in flight take too much memory. Try again later.");
+      co_return co_await reject(x, *std::move(refusal));
+    }
     const auto expect = parser.get()[http::field::expect];
     if (!expect.empty() && !x.http_1_0)
       co_await x.connection->write("HTTP/1.1 100 Continue\r\n\r\n", x.app.config.write_timeout_seconds);

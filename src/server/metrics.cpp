@@ -77,6 +77,13 @@ struct Metrics::Impl {
   prometheus::Gauge& steps = gauge("xylem:forward_passes_total", "Steps of the engine since the start.");
   prometheus::Gauge& failed_steps = gauge("xylem:failed_forward_passes_total", "Steps that the device failed.");
   prometheus::Gauge& forward_seconds = gauge("xylem:forward_execution_seconds_total", "Time spent in forward passes.");
+
+  Histogram& image_processing =
+      histogram("xylem:image_processing_seconds", "Time to decode and process an image of a request.", kFirstToken);
+  prometheus::Gauge& images_encoded = gauge("xylem:images_encoded_total", "Images that the vision tower computed.");
+  prometheus::Gauge& images_cached =
+      gauge("xylem:images_cached_total", "Images whose features were found in the cache of the vision tower.");
+  prometheus::Gauge& vision_seconds = gauge("xylem:vision_execution_seconds_total", "Time spent in the vision tower.");
 };
 
 Metrics::Metrics(const std::string& model_name) : impl_(std::make_unique<Impl>(model_name)) {}
@@ -91,6 +98,7 @@ void Metrics::http_end(std::string_view endpoint, int status) {
   impl_->http_active.Decrement();
 }
 
+void Metrics::image_processed(double seconds) { impl_->image_processing.Observe(seconds); }
 void Metrics::first_token(double seconds) { impl_->ttft.Observe(seconds); }
 void Metrics::next_token(double seconds) { impl_->itl.Observe(seconds); }
 void Metrics::finished(double seconds, int prompt_tokens, int cached_tokens, int generated_tokens, bool aborted) {
@@ -124,6 +132,9 @@ std::string Metrics::render(const EngineInfo& info, const EngineStats& stats) {
   m.steps.Set(static_cast<double>(stats.steps));
   m.failed_steps.Set(static_cast<double>(stats.failed_steps));
   m.forward_seconds.Set(stats.forward_seconds);
+  m.images_encoded.Set(static_cast<double>(stats.images_encoded));
+  m.images_cached.Set(static_cast<double>(stats.images_cached));
+  m.vision_seconds.Set(stats.vision_seconds);
   return prometheus::TextSerializer().Serialize(m.registry.Collect());
 }
 

@@ -23,6 +23,8 @@ class Metrics {
   void next_token(double seconds);
   void finished(double seconds, int prompt_tokens, int cached_tokens, int generated_tokens, bool aborted);
 
+  void image_processed(double seconds);  // decoded, resized, cut into patches
+
   // The text of GET /metrics.
   std::string render(const EngineInfo& info, const EngineStats& stats);
 

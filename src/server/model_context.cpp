@@ -125,6 +125,13 @@ Status add_reasoning(ModelContext& context, const Json& config, const std::strin
 
 }  // namespace
 
+Status add_image_processor(ModelContext& context, const EngineInfo& engine, const ImageOptions& options) {
+  if (!engine.images) return {};
+  TRY(context.images, ImageProcessor::load(context.model_path, options));
+  if (!context.images) return internal_error("The engine takes images, but the checkpoint describes no image processor.");
+  return {};
+}
+
 bool probe_template_takes_parts(const ChatTemplate& chat_template) {
   const std::string marker = "xylemprobe";
   Json part = {{"type", "text"}, {"text", marker}};

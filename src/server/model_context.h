@@ -8,9 +8,11 @@
 
 #include "base/result.h"
 #include "base/token.h"
+#include "runtime/engine.h"
 #include "text/chat_template.h"
 #include "text/reasoning.h"
 #include "text/tokenizer.h"
+#include "vision/processor.h"
 
 namespace xylem {
 
@@ -29,6 +31,7 @@ struct ModelContext {
   std::vector<TokenId> eos_ids;       // generation_config.json, else config.json, else the tokenizer's; harmony's own
   std::vector<TokenId> suppress_ids;  // never sampled (generation_config.json)
   std::shared_ptr<const ReasoningFormat> reasoning;  // how answers mark reasoning; null: they do not
+  std::shared_ptr<const ImageProcessor> images;      // null: the engine takes none
   std::string model_path;
 };
 
@@ -36,6 +39,9 @@ struct ModelContext {
 // folder's. reasoning_parser: a name of reasoning_parser_names().
 Result<ModelContext> load_model_context(const std::string& folder, const std::string& chat_template_file = "",
                                         const std::string& reasoning_parser = "auto");
+
+// Adds what images need if the engine takes them. options: those of the engine's config.
+Status add_image_processor(ModelContext& context, const EngineInfo& engine, const ImageOptions& options);
 
 // Whether the template itself handles content given as [{"type": "text", "text": ...}] (found by rendering a probe).
 bool probe_template_takes_parts(const ChatTemplate& chat_template);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "base/clock.h"
 #include "server/app.h"
 #include "server/fields.h"
@@ -124,18 +126,74 @@ class GenerateFormatter : public Formatter {
   std::vector<Position> sent_;
 };
 
+bool is_batch(const Json& given, bool text) {
+  return given.is_array() && !given.empty() && (text || given[0].is_array());
+}
+
+// The images of one prompt: a string or a list of strings; null: none.
+Status read_images(const Json& value, const std::string& path, int prompt, std::vector<ImageSource>& out) {
+  const auto add = [&](const Json& item, std::string at) {
+    out.push_back({&item.get_ref<const std::string&>(), std::move(at), /*raw_base64=*/true, prompt});
+  };
+  if (value.is_null()) return {};
+  if (value.is_string()) return add(value, path), Status();
+  if (!value.is_array())
+    return invalid(fmt::format("{}: must be a string or a list of strings, not {}.", path, kind_name(value)));
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string at = fmt::format("{}[{}]", path, i);
+    if (!value[i].is_string()) return invalid(fmt::format("{}: must be a string, not {}.", at, kind_name(value[i])));
+    add(value[i], at);
+  }
+  return {};
+}
+
+// image_data of one prompt, or a list with that of each prompt of a batch.
+Result<std::vector<ImageSource>> read_image_data(const Json& body) {
+  std::vector<ImageSource> sources;
+  const auto field = [&](const char* name) {
+    return body.contains(name) && !body[name].is_null() ? &body[name] : nullptr;
+  };
+  const Json* data = body.is_object() ? field("image_data") : nullptr;
+  if (!data) return sources;
+  const Json* text = field("text");
+  const Json* prompts = text ? text : field("input_ids");
+  if (!prompts || !is_batch(*prompts, text != nullptr)) {
+    TRY_VOID(read_images(*data, "image_data", 0, sources));
+    return sources;
+  }
+  if (!data->is_array() || data->size() != prompts->size())
+    return invalid(
+        fmt::format("image_data: must be a list with the images of each of the {} prompts.", prompts->size()));
+  for (size_t i = 0; i < data->size(); ++i)
+    TRY_VOID(read_images((*data)[i], fmt::format("image_data[{}]", i), static_cast<int>(i), sources));
+  return sources;
+}
+
+using PromptImages = std::map<int, std::vector<ImagePtr>>;
+
+Result<PromptImages> find_images(const App& app, const Json& body, const BodyImages& loaded) {
+  PromptImages images;
+  TRY(const std::vector<ImageSource> sources, read_image_data(body));
+  for (const ImageSource& source : sources) {
+    TRY(ImagePtr image, find_image(app, loaded, source));
+    images[source.prompt].push_back(std::move(image));
+  }
+  return images;
+}
+
 // Exactly one of text and input_ids; each single or a list.
-Result<std::vector<std::vector<TokenId>>> read_prompts(const App& app, Fields& fields, bool& batch) {
+Result<std::vector<PlacedPrompt>> read_prompts(const App& app, Fields& fields, const PromptImages& images,
+                                               bool& batch) {
   const Json* text = fields.get("text");
   const Json* ids = fields.get("input_ids");
   if (!text == !ids) return invalid("Exactly one of text and input_ids must be given.");
   const Json& given = text ? *text : *ids;
   const std::string name = text ? "text" : "input_ids";
-  batch = given.is_array() && !given.empty() && (text || given[0].is_array());
+  batch = is_batch(given, text != nullptr);
   if (text && !batch && !given.is_string())
     return invalid(fmt::format("text: must be a string or a list of strings, not empty."));
   if (batch) TRY_VOID(check_prompt_count(given.size(), name));
-  std::vector<std::vector<TokenId>> prompts;
+  std::vector<PlacedPrompt> prompts;
   for (size_t i = 0; i < (batch ? given.size() : 1); ++i) {
     const Json& item = batch ? given[i] : given;
     const std::string path = batch ? fmt::format("{}[{}]", name, i) : name;
@@ -143,7 +201,11 @@ Result<std::vector<std::vector<TokenId>>> read_prompts(const App& app, Fields& f
     TRY(auto prompt, text ? encode_text(app, item.get_ref<const std::string&>(), true, path)
                           : parse_ids(item, path, app.engine.info().vocab_size));
     if (prompt.empty()) return invalid(fmt::format("{}: has no tokens. Send at least one.", path));
-    prompts.push_back(std::move(prompt));
+    const auto of_prompt = images.find(static_cast<int>(i));
+    TRY(PlacedPrompt placed,
+        place_images(app, std::move(prompt), of_prompt == images.end() ? std::vector<ImagePtr>() : of_prompt->second,
+                     path));
+    prompts.push_back(std::move(placed));
   }
   return prompts;
 }
@@ -165,10 +227,9 @@ Result<Json> fields_of_prompt(const Json& body, size_t i, size_t count, bool bat
   return out;
 }
 
-Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<TokenId> prompt,
-                                  const std::string& suffix) {
+Result<PromptJob> read_prompt_job(const App& app, const Json& json, PlacedPrompt prompt, const std::string& suffix) {
   PromptJob p;
-  const int size = static_cast<int>(prompt.size());
+  const int size = static_cast<int>(prompt.ids.size());
   Fields fields(json, "");
   const Json* sampling = fields.get("sampling_params");
   const Json none = Json::object();
@@ -200,13 +261,19 @@ Result<PromptJob> read_prompt_job(const App& app, const Json& json, std::vector<
     p.logprobs.prompt_from = start;
   else
     p.logprobs = {};
-  p.prompt = std::move(prompt);
+  p.prompt = std::move(prompt.ids);
+  p.images = std::move(prompt.images);
   return p;
 }
 
 }  // namespace
 
-Result<TextJob> parse_generate(const App& app, const Json& body) {
+std::vector<ImageSource> find_generate_images(const Json& body) {
+  auto sources = read_image_data(body);
+  return sources.ok() ? *std::move(sources) : std::vector<ImageSource>();
+}
+
+Result<TextJob> parse_generate(const App& app, const Json& body, const BodyImages& images) {
   Fields fields(body, "");
   TRY_VOID(fields.status());
   TextJob job;
@@ -216,11 +283,12 @@ Result<TextJob> parse_generate(const App& app, const Json& body) {
   fields.refuse({"background", "return_prompt_token_ids", "max_thinking_tokens"}, "is not supported.");
   read_scheduling(fields, job, app.hash_seed);
   refuse_unbuilt(fields);
-  fields.ignore({"text", "input_ids", "sampling_params", "rid", "return_logprob", "logprob_start_len",
+  fields.ignore({"text", "input_ids", "image_data", "sampling_params", "rid", "return_logprob", "logprob_start_len",
                  "top_logprobs_num", "token_ids_logprob", "model", "return_entropy", "conversation_id", "modalities"});
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
-  TRY(auto prompts, read_prompts(app, fields, batch));
+  TRY(const PromptImages prompt_images, find_images(app, body, images));
+  TRY(auto prompts, read_prompts(app, fields, prompt_images, batch));
   std::vector<Source> sources;
   for (size_t i = 0; i < prompts.size(); ++i) {
     TRY(const Json json, fields_of_prompt(body, i, prompts.size(), batch));

@@ -1,5 +1,7 @@
 #include "server/openai_chat.h"
 
+#include <fmt/format.h>
+
 #include "server/app.h"
 #include "server/chat_prompt.h"
 #include "server/fields.h"
@@ -122,7 +124,24 @@ void read_logprobs(Fields& fields, LogprobOptions& logprobs) {
 
 }  // namespace
 
-Result<TextJob> parse_chat(const App& app, const Json& body) {
+std::vector<ImageSource> find_chat_images(const Json& body) {
+  std::vector<ImageSource> found;
+  if (!body.is_object() || !body.contains("messages")) return found;
+  if (body.contains("input_ids") && !body["input_ids"].is_null()) return found;  // in place of the messages
+  const Json& messages = body["messages"];
+  for (size_t m = 0; messages.is_array() && m < messages.size(); ++m) {
+    if (!messages[m].is_object() || !messages[m].contains("content")) continue;
+    const Json& content = messages[m]["content"];
+    for (size_t c = 0; content.is_array() && c < content.size(); ++c) {
+      if (!is_image_part(content[c])) continue;
+      auto source = read_image_part(content[c], fmt::format("messages[{}].content[{}]", m, c));
+      if (source.ok()) found.push_back(*std::move(source));
+    }
+  }
+  return found;
+}
+
+Result<TextJob> parse_chat(const App& app, const Json& body, const BodyImages& images) {
   Fields fields(body, "");
   TextJob job;
   PromptJob prompt;
@@ -154,10 +173,12 @@ Result<TextJob> parse_chat(const App& app, const Json& body) {
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
   if (given_ids) {
+    TRY_VOID(place_images(app, prompt.prompt, {}, "input_ids"));  // no placeholders: messages are not looked at
     prompt.options.output.begins_inside = begins_inside_reasoning(app, prompt.prompt);
   } else {
-    TRY(ChatPrompt chat, read_chat_prompt(app, fields));
+    TRY(ChatPrompt chat, read_chat_prompt(app, fields, images));
     prompt.prompt = std::move(chat.ids);
+    prompt.images = std::move(chat.images);
     prompt.options.output.begins_inside = chat.begins_inside;
   }
   prompt.rid = common.rid;

@@ -42,6 +42,7 @@ OpenAiCommon read_openai_common(const App& app, Fields& fields, TextJob& job, st
   read_scheduling(fields, job, app.hash_seed);
   read_response_format(fields);
   refuse_unbuilt(fields);
+  fields.refuse("image_data", "belongs to /generate; /v1/chat/completions takes images as parts of messages.");
   fields.refuse({"return_token_ids", "return_prompt_token_ids", "return_meta_info"},
                 "is not supported; /generate returns ids and meta_info.");
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",

@@ -168,7 +168,7 @@ LogprobOptions read_logprobs(Fields& fields, bool echo) {
 
 }  // namespace
 
-Result<TextJob> parse_completions(const App& app, const Json& body) {
+Result<TextJob> parse_completions(const App& app, const Json& body, const BodyImages&) {
   Fields fields(body, "");
   TextJob job;
   SamplingOptions options = read_sampling(app, fields,
@@ -198,9 +198,12 @@ Result<TextJob> parse_completions(const App& app, const Json& body) {
   context.n = options.n;
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].ids.empty()) return invalid("prompt: has no tokens. Send at least one.");
+    TRY_VOID(place_images(app, prompts[i].ids, {}, "prompt"));  // no placeholders: this route takes no images
     context.prompt_tokens.push_back(static_cast<int>(prompts[i].ids.size()));
-    job.prompts.push_back(
-        {prompts[i].ids, prompts.size() == 1 ? common.rid : fmt::format("{}_{}", common.rid, i), options, logprobs});
+    job.prompts.push_back({.prompt = prompts[i].ids,
+                           .rid = prompts.size() == 1 ? common.rid : fmt::format("{}_{}", common.rid, i),
+                           .options = options,
+                           .logprobs = logprobs});
   }
   job.formatter = std::make_unique<CompletionsFormatter>(std::move(context), std::move(prompts), echo, logprobs.output);
   return job;

@@ -54,7 +54,22 @@ Json internal_state(const EngineInfo& info, const EngineStats& s) {
   state["decode_graphs"] = {{"replayed_steps", s.replayed_steps}, {"replayed_host_seconds", s.replayed_host_seconds}, {"replayed_launches", s.replayed_launches},
                             {"eager_steps", s.eager_steps}, {"eager_host_seconds", s.eager_host_seconds}};
   state["forward_seconds"] = s.forward_seconds;
+  state["images"] = {{"encoded", s.images_encoded}, {"cached", s.images_cached}, {"vision_seconds", s.vision_seconds}};
   return state;
+}
+
+// Null for a model that takes none.
+Json image_settings(const App& app) {
+  if (!app.model.images) return nullptr;
+  const ServerConfig& c = app.config;
+  return {{"image_token_id", app.model.images->placeholder()},
+          {"max_tokens_per_image", app.model.images->max_tokens()},
+          {"limit_mm_data_per_request", c.max_images_per_request < 0 ? Json() : Json(c.max_images_per_request)},
+          {"allowed_local_media_path", c.media.local_path.empty() ? Json() : Json(c.media.local_path)},
+          {"allowed_media_domains", c.media.domains},
+          {"media_url_max_file_size_mb", c.media.max_file_bytes >> 20},
+          {"media_timeout", c.media.timeout_seconds},
+          {"mm_processor_worker_num", app.workers.threads()}};
 }
 
 }  // namespace
@@ -109,6 +124,7 @@ HttpResponse server_info(App& app, const HttpRequest&) {
                {"load_seconds", i.load_seconds},
                {"max_total_num_tokens", i.max_total_tokens},
                {"max_req_input_len", std::min(i.context_length, i.max_total_tokens) - 1},
+               {"images", image_settings(app)},
                {"internal_states", Json::array({internal_state(i, app.engine.stats())})},
                {"version", kVersion}};
   return json_response(json);
@@ -121,7 +137,7 @@ HttpResponse model_info(App& app, const HttpRequest&) {
                         {"is_generation", true},
                         {"preferred_sampling_params", nullptr},
                         {"weight_version", "default"},
-                        {"has_image_understanding", false},
+                        {"has_image_understanding", app.model.images != nullptr},
                         {"has_audio_understanding", false},
                         {"model_type", i.model_type},
                         {"architectures", Json::array({i.architecture})}});

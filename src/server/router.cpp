@@ -12,9 +12,9 @@ constexpr std::string_view kGet = "GET HEAD";
 constexpr std::string_view kPost = "POST";
 
 const Route kRoutes[] = {
-    {"/v1/chat/completions", kPost, &parse_chat},
-    {"/v1/completions", kPost, &parse_completions},
-    {"/generate", "POST PUT", &parse_generate},
+    {"/v1/chat/completions", kPost, Generation{&parse_chat, &find_chat_images}},
+    {"/v1/completions", kPost, Generation{&parse_completions}},
+    {"/generate", "POST PUT", Generation{&parse_generate, &find_generate_images}},
     {"/v1/models", kGet, &list_models},
     {"/v1/models/*", kGet, &show_model},
     {"/tokenize", kPost, &tokenize},

@@ -67,7 +67,14 @@ struct Server::Impl {
         acceptor(asio::make_strand(io)),
         signals(acceptor.get_executor()),
         drain_timer(acceptor.get_executor()) {}
-  ~Impl() { app.mailboxes->close_all(); }
+  ~Impl() { end_posts(); }
+
+  // Nothing outside the io_context posts to it any more.
+  void end_posts() {
+    app.workers.stop();
+    app.mailboxes->close_all();
+  }
+
 
   int threads() const { return app.config.http_threads > 0 ? app.config.http_threads : default_threads(); }
   Status bind();
@@ -201,7 +208,7 @@ Status Server::run() {
     for (int i = 1; i < s.threads(); ++i) threads.emplace_back([&s] { s.io.run(); });
     s.io.run();
   }
-  s.app.mailboxes->close_all();
+  s.end_posts();
   if (const EngineHealth h = s.app.engine.health(); h.lost) return unavailable(h.text);
   return {};
 }

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "runtime/engine.h"
 #include "server/model_context.h"
+#include "vision/media.h"
 
 namespace xylem {
 
@@ -19,7 +20,11 @@ struct ServerConfig {
       "model";              // "model": generation_config.json fills what a request leaves unset; "openai": constants
   std::string cors_origin;  // value of Access-Control-Allow-Origin; empty: no CORS headers
   int http_threads = 0;     // 0: a quarter of the cores, 2 to 8
-  size_t max_body_bytes = 32u << 20;
+  size_t max_body_bytes = 32u << 20;  // with images as much more as one of media.max_file_bytes needs
+  MediaAccess media;                  // what may be named in place of an image
+  int max_images_per_request = -1;    // -1: no limit
+  int mm_processor_workers = 0;       // threads that load images; 0: a quarter of the cores, 2 to 8
+  int64_t max_request_memory_bytes = int64_t{4} << 30;  // of large bodies and of images, over all requests: beyond it 503
   bool enable_metrics = true;                 // GET /metrics
   bool enable_cache_report = true;            // usage.prompt_tokens_details.cached_tokens
   bool incremental_streaming_output = false;  // /generate streams text since the last chunk instead of all text so far

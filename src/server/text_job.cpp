@@ -148,9 +148,8 @@ void refuse_unbuilt(Fields& fields) {
       {"lora_path", "session_params", "session_id", "custom_logit_processor", "custom_params", "logits_processors",
        "return_hidden_states", "return_routed_experts", "return_sampling_mask", "input_embeds"},
       "is not supported.");
-  fields.refuse({"image_data", "video_data", "audio_data", "mm_hashes", "images_config", "use_audio_in_video",
-                 "max_dynamic_patch", "min_dynamic_patch"},
-                "images, video and audio are not supported yet.");
+  fields.refuse({"video_data", "audio_data", "use_audio_in_video"}, "video and audio are not supported.");
+  fields.refuse({"mm_hashes", "images_config", "max_dynamic_patch", "min_dynamic_patch"}, "is not supported.");
   fields.ignore({"spaces_between_special_tokens", "bootstrap_host", "bootstrap_port", "bootstrap_room",
                  "routed_dp_rank", "routing_key", "log_metrics", "stream_interval", "data_parallel_rank", "no_logs"});
 }
@@ -183,6 +182,7 @@ Result<GenerateRequest> to_engine(const App& app, const TextJob& job, const Prom
   TRY(r.max_new_tokens, resolve_max_new(app.engine.info(), static_cast<int64_t>(p.prompt.size()), o));
   r.id = app.engine.next_id();
   r.prompt = p.prompt;
+  r.images = p.images;
   r.sampling = o.sampling;
   r.sampling.seed = o.seed ? static_cast<uint64_t>(*o.seed) + static_cast<uint64_t>(index) : random_u64();
   for (const TokenId id : app.model.suppress_ids)

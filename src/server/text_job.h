@@ -37,7 +37,8 @@ struct LogprobOptions {
 };
 
 struct PromptJob {
-  std::vector<TokenId> prompt;
+  std::vector<TokenId> prompt;  // with the placeholders of all its images
+  std::vector<ImageInput> images;
   std::string rid;  // the client's name for it, unique among the running ones or made up
   SamplingOptions options;
   LogprobOptions logprobs;

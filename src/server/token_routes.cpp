@@ -40,7 +40,7 @@ Result<Json> tokenize_body(const App& app, const Json& body) {
   TRY_VOID(fields.status());
   if (!prompt == !messages) return invalid("Exactly one of prompt and messages must be given.");
   if (prompt) return tokenize_prompt(app, *prompt, add_special_tokens);
-  TRY(const ChatPrompt chat, read_chat_prompt(app, fields));
+  TRY(const ChatPrompt chat, read_chat_prompt(app, fields, {}));
   return Json{{"tokens", chat.ids}, {"count", chat.ids.size()}};
 }
 
