@@ -260,6 +260,81 @@ TEST(PrefixIndex, ClearForgetsEverything) {
   for (const BlockPool& pool : c.pools) EXPECT_EQ(pool.free_blocks(), 40);
 }
 
+using Media = std::vector<MediaSpan>;
+
+TEST(PrefixIndex, BlocksAreSharedOnlyWhereMediaAreEqual) {
+  Cache c(full(), 20);
+  const Tokens tokens(16, 5);
+  const auto hit = [&](const Media& media) { return c.index.match({0, tokens, media}).blocks; };
+  const Media image = {{.first = 5, .count = 6, .content = 1}};
+  c.serve(tokens, 0, image);
+  EXPECT_EQ(hit(image), 4);
+  EXPECT_EQ(hit({}), 1);
+  EXPECT_EQ(hit({{.first = 5, .count = 6, .content = 2}}), 1);
+  EXPECT_EQ(hit({{.first = 5, .count = 5, .content = 1}}), 1);
+  EXPECT_EQ(hit({{.first = 6, .count = 6, .content = 1}}), 1);
+  EXPECT_EQ(hit({{.first = 9, .count = 6, .content = 1}}), 1);
+  EXPECT_EQ(hit({{.first = 1, .count = 6, .content = 1}}), 0);
+  EXPECT_EQ(hit({{.first = 5, .count = 6, .content = 1}, {.first = 12, .count = 2, .content = 1}}), 3);
+  EXPECT_EQ(c.index.match({1, tokens, image}).blocks, 0);
+  EXPECT_EQ(c.index.match({0, {tokens.data(), 9}, image}).blocks, 2);  // it may end within
+}
+
+TEST(PrefixIndex, EveryMediumThatBeginsInABlockCounts) {
+  Cache c(full(), 20);
+  const Tokens tokens(8, 5);
+  const auto of = [](uint64_t a, uint64_t b) {
+    return Media{{.first = 4, .count = 1, .content = a}, {.first = 6, .count = 2, .content = b}};
+  };
+  c.serve(tokens, 0, of(1, 2));
+  EXPECT_EQ(c.index.match({0, tokens, of(1, 2)}).blocks, 2);
+  EXPECT_EQ(c.index.match({0, tokens, of(2, 1)}).blocks, 1);
+  EXPECT_EQ(c.index.match({0, tokens, of(1, 1)}).blocks, 1);
+  EXPECT_EQ(c.index.match({0, tokens, of(2, 2)}).blocks, 1);
+}
+
+TEST(PrefixIndex, NeitherHitsNorPromisesEndInsideAWholeSpan) {
+  Cache c(full(), 20);
+  const Tokens tokens(20, 5);
+  const Media image = {{.first = 6, .count = 8, .content = 1, .whole = true}};
+  Cache::Run leader = c.begin(tokens, 0, image);
+  const auto match = [&](size_t n) { return c.index.match({0, {tokens.data(), n}, image}); };
+  EXPECT_EQ(match(20).promised_blocks, 5);
+  for (const size_t n : {8, 12, 15}) EXPECT_EQ(match(n).promised_blocks, 1) << n;
+  c.compute(leader, tokens, 20, 0, image);
+  EXPECT_EQ(match(20).blocks, 5);
+  EXPECT_EQ(match(16).blocks, 4);
+  for (const size_t n : {8, 12, 15}) EXPECT_EQ(match(n).blocks, 1) << n;
+  c.finish(leader);
+
+  const Media aligned = {{.first = 4, .count = 8, .content = 2, .whole = true}};
+  c.serve(tokens, 0, aligned);
+  for (const size_t n : {4, 8, 11, 12})
+    EXPECT_EQ(c.index.match({0, {tokens.data(), n}, aligned}).blocks, n == 12 ? 3 : 1) << n;
+}
+
+TEST(PrefixIndex, PromisesOfMediaAreWithdrawnAndForgotten) {
+  Cache c(full(), 20);
+  const Tokens tokens(16, 5);
+  const Media one = {{.first = 2, .count = 6, .content = 1}}, two = {{.first = 2, .count = 6, .content = 2}};
+  Cache::Run a = c.begin(tokens, 0, one), b = c.begin(tokens, 0, two);
+  EXPECT_EQ(c.index.nodes(), 8);
+  c.index.withdraw(a.path, 3);
+  EXPECT_EQ(c.index.match({0, tokens, one}).promised_blocks, 3);
+  EXPECT_EQ(c.index.match({0, tokens, two}).promised_blocks, 4);
+  c.compute(a, tokens, 16, 0, one);
+  c.compute(b, tokens, 16, 0, two);
+  EXPECT_EQ(c.pools[0].used_blocks(), 8);
+  c.index.forget(a.path);
+  EXPECT_EQ(c.index.match({0, tokens, one}).blocks, 0);
+  EXPECT_EQ(c.index.match({0, tokens, two}).blocks, 4);
+  c.finish(a);
+  c.finish(b);
+  c.index.clear();
+  EXPECT_EQ(c.index.nodes(), 0);
+  EXPECT_EQ(c.pools[0].free_blocks(), 20);
+}
+
 // Whatever is matched is the block that was computed for exactly that prefix.
 TEST(PrefixIndex, RandomSequencesUnderPressure) {
   std::mt19937 rng(3);
