@@ -3,7 +3,7 @@
 #include "act.clh"
 
 typedef struct {
-  ulong gate; int4 gs; ulong up; int4 us; ulong y; int4 ys; int n, pieces, act; float limit;
+  ulong gate; int4 gs; ulong up; int4 us; ulong y; int4 ys; int n, pieces, act, has_up; float limit;
 } act_mul_args;
 
 FN void act_mul_body(PHASE_ARGS act_mul_args* a, int3 at, __local float* mem) {
@@ -14,7 +14,7 @@ FN void act_mul_body(PHASE_ARGS act_mul_args* a, int3 at, __local float* mem) {
   float g[EACH], v[EACH];
   UNROLL for (int u = 0; u < EACH; ++u) {
     g[u] = PIECE_LOAD(at, gate, a->pieces, u, n);
-    v[u] = PIECE_LOAD(at, up, a->pieces, u, n);
+    v[u] = a->has_up ? PIECE_LOAD(at, up, a->pieces, u, n) : 1.0f;
   }
   UNROLL for (int u = 0; u < EACH; ++u) {
     const int i = PIECE_AT(at, a->pieces, u);

@@ -6,6 +6,7 @@ namespace {
 
 // The activations are computed by every work-group for the part of x that it reads.
 void run(const GatedMatMul& a, Device& d) {
+  CHECK(a.up);
   GpuProduct p;
   p.x = a.gate, p.up = a.up, p.act = a.act, p.limit = a.limit, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.gate.rows());
   gpu_product(p, GpuForm::kGemv1, gpu(d));

@@ -2,6 +2,7 @@
 // (routed.clh), the activation, and the weighted sum.
 #include "shim.clh"
 #include "rows.clh"
+#include "act.clh"
 #define WG 512
 
 // One work-group. The order of an expert's rows varies from run to run; no result depends on it.
@@ -45,15 +46,7 @@ void moe_act(__global const float* gate_up, __global float* y, int n, int act, f
   const long row = (long)get_group_id(1);
   if (i >= n) return;
   gate_up += row * 2 * n;
-  const float x = gate_up[i], up = gate_up[n + i];
-  float v;
-  if (act == 0) v = x / (1.0f + exp(-x)) * up;
-  else if (act == 2) v = up / (1.0f + exp(-x));
-  else if (act == 3) {
-    const float g = x < limit ? x : limit;
-    v = g / (1.0f + exp(-1.702f * g)) * (clamp(up, -limit, limit) + 1.0f);
-  } else v = x / (1.0f + exp(-1.5957691216057308f * x * fma(0.044715f * x, x, 1.0f))) * up;
-  y[row * n + i] = v;
+  y[row * n + i] = act_gated(act, gate_up[i], gate_up[n + i], limit);
 }
 
 // outs [tokens * choices, n], summed in the order of a token's list.

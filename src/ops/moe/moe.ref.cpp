@@ -65,6 +65,10 @@ CaseList<MoeExperts> cases() {
         biased.op.act = Act::kClampedSwiglu, biased.op.limit = 1.5f;
         biased.op.gate_up_bias = shape({s.e, 2 * s.i}), biased.op.down_bias = shape({s.e, s.h});
         list.push_back(biased);
+        if (s.t != 5 || w != DType::kBF16) continue;
+        Case<MoeExperts> erf = list[list.size() - 2];
+        erf.label += ", exact gelu", erf.op.act = Act::kGeluErf;
+        list.push_back(erf);
       }
   return list;
 }

@@ -2,15 +2,16 @@
 #include "phase.clh"
 #define WG 256
 
-// One work-item a (token, pair). Angles are float32 products, far beyond 2 pi: sin and cos reduce them over the full range.
+// One work-item a (token, pair). axes: rows of positions, `stride` apart, of which `axis` names each pair's; 0: one for all. Angles are float32 products, far beyond 2 pi: sin and cos reduce them over the full range.
 typedef struct {
-  ulong positions, inv_freq, y; int pairs, count; float gain;
+  ulong positions, inv_freq, y; int pairs, count; float gain; ulong axis; int axes; long stride;
 } rope_table_args;
 FN void rope_table_body(PHASE_ARGS rope_table_args* a, int3 group, __local float* mem) {
   const int at = group.x * WG + (int)get_local_id(0);
   if (at >= a->count) return;
   const int t = at / a->pairs, i = at % a->pairs;
-  const float angle = (float)((const __global int*)a->positions)[t] * ((const __global float*)a->inv_freq)[i];
+  const int axis = a->axes ? clamp(((const __global int*)a->axis)[i], 0, a->axes - 1) : 0;
+  const float angle = (float)((const __global int*)a->positions)[axis * a->stride + t] * ((const __global float*)a->inv_freq)[i];
   __global float* y = (__global float*)a->y + (long)t * 2 * a->pairs + i;
   y[0] = cos(angle) * a->gain;
   y[a->pairs] = sin(angle) * a->gain;

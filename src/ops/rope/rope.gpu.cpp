@@ -12,12 +12,15 @@ size_t groups_for(int64_t items) {
 }
 
 void run_table(const RopeTable& a, Device& d) {
+  check(a);
   OpenClDevice& g = gpu(d);
-  const int64_t R = a.inv_freq.numel(), count = a.positions.numel() * R;
-  g.launch(g.kernel("rope.cl", "rope_table"), {{groups_for(count), 1, 1}, size_t(kGroup)}, a.positions, a.inv_freq, a.y, int(R), int(count), a.gain);
+  const int64_t R = a.inv_freq.numel(), count = a.positions.cols() * R;
+  g.launch(g.kernel("rope.cl", "rope_table"), {{groups_for(count), 1, 1}, size_t(kGroup)}, a.positions, a.inv_freq, a.y, int(R), int(count), a.gain,
+           a.axis, a.axis ? int(a.positions.dim[0]) : 0, a.axis ? int64_t(a.positions.stride[0]) : 0);
 }
 
 void run(const Rope& a, Device& d) {
+  check(a);
   OpenClDevice& g = gpu(d);
   const int64_t R = a.table.cols(), H = a.x.dim[1], rest = a.x.data == a.y.data ? 0 : a.x.dim[2] - 2 * R;
   const size_t groups = groups_for(H * (R + rest));
