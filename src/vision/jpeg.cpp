@@ -2,9 +2,10 @@
 #include <cstdio>
 #include <cstring>
 #include <vector>
-// clang-format off: jpeglib.h needs <cstdio> before it, jerror.h needs jpeglib.h
-#include <jerror.h>
+// jpeglib.h needs <cstdio> before it, and jerror.h needs jpeglib.h.
+// clang-format off
 #include <jpeglib.h>
+#include <jerror.h>
 // clang-format on
 
 #include "vision/codecs.h"
