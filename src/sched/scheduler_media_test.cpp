@@ -290,9 +290,8 @@ TEST(SchedulerMedia, AWholeSpanInAWindowNeedsItsBlocksAndItsLookbackAtOnce) {
 TEST(SchedulerMedia, ARequestStartsOnlyBesideTheWholeSpansThatOthersNeedInWindows) {
   SchedulerConfig c = config();
   c.groups = {CacheGroup{}, CacheGroup{.window_tokens = 6}};
-  c.pool_blocks = {100, 16};
+  c.pool_blocks = {100, 12};
   c.chunk_tokens = 8;
-  c.pack_tokens = 16;
   Driver d(c);
   d.s.submit(apart(1, 60, {whole(12, 40)}, 2));
   d.s.submit(apart(2, 8, {}, 50));
