@@ -95,8 +95,8 @@ class Gemma3 final : public Model {
     ends_.front_params(p);
     for (size_t i = 0; i < layers_.size(); i++) layers_[i].params(p, "layers." + std::to_string(i) + ".", f_);
     ends_.back_params(p);
-    p.constant("full_rope", full_rope_.inv_freq, full_rope_.values);
-    p.constant("sliding_rope", sliding_rope_.inv_freq, sliding_rope_.values);
+    full_rope_.params(p, "full_rope");
+    sliding_rope_.params(p, "sliding_rope");
     return p.take();
   }
 

@@ -1,6 +1,7 @@
-// Gemma 4 text (specs/gemma4.md): E2B, E4B, 26B-A4B, 31B and whatever their config describes. Sandwich norms, sliding and full
+// Gemma 4 (specs/gemma4.md): E2B, E4B, 26B-A4B, 31B and whatever their config describes. Sandwich norms, sliding and full
 // layers with their own head size and RoPE, per-layer embeddings, layers that share the cache of an earlier one, MoE beside
 // the dense MLP.
+#include "models/vision_towers.h"
 #include "nn/blocks.h"
 
 namespace xylem {
@@ -18,6 +19,9 @@ struct Shape {
   int64_t hidden, vocab, layers, context, ple, ple_vocab, window, experts = 0, top_k = 0, moe_ffn = 0;
   double eps, softcap;
   bool moe, tied;
+  bool whole_images = false;                    // tokens of an image see each other in sliding layers
+  std::array<int32_t, 3> media{-1, -1, -1};     // placeholders of images, videos, audio
+  int32_t pad = 0;
   std::vector<LayerShape> layer;
   int first_shared = 0;
 
@@ -33,7 +37,12 @@ struct Shape {
     if (moe) experts = t.integer("num_experts", 1, 65536), top_k = t.integer("top_k_experts", 1, experts), moe_ffn = t.integer("moe_intermediate_size");
     const std::string act = t.text_or("hidden_activation", "gelu_pytorch_tanh");
     if (act != "gelu_pytorch_tanh") t.fail("hidden_activation '" + act + "' is not supported (gelu_pytorch_tanh is)");
-    if (t.text_or("use_bidirectional_attention", "") == "all") t.fail("use_bidirectional_attention 'all' is not supported");
+    const std::string both_ways = t.text_or("use_bidirectional_attention", "");
+    if (both_ways == "all") t.fail("use_bidirectional_attention 'all' is not supported");
+    whole_images = both_ways == "vision";
+    const char* placeholders[] = {"image_token_id", "video_token_id", "audio_token_id"};
+    for (size_t i = 0; i < media.size(); i++) media[i] = int32_t(top.integer_or(placeholders[i], -1, -1));
+    pad = int32_t(t.integer_or("pad_token_id", 0));
     if (t.flag_or("attention_bias", false)) t.fail("attention_bias is not supported");
     read_layers(t);
   }
@@ -52,6 +61,7 @@ struct Shape {
     const bool per_layer = t.has("per_layer_config");
     const Config overrides = t.child("per_layer_config");
     first_shared = int(layers - shared);
+    if (whole_images && shared > 0) t.fail("use_bidirectional_attention with num_kv_shared_layers is not supported");
     for (int64_t i = 0; i < layers; i++) {
       LayerShape l;
       l.full = kinds[size_t(i)] == "full_attention";
@@ -165,6 +175,9 @@ class Gemma4 final : public Model {
       RopeKind& kind = l.s.full ? full_rope_ : sliding_rope_;
       if (kind.values.empty()) kind = make_rope(rope.child(l.s.full ? "full_attention" : "sliding_attention"), l.s.dim, l.s.full ? 1e6 : 1e4);
     }
+    if (options.vision && top.has("vision_config")) tower_ = make_gemma4_tower(top.child("vision_config"), f_.hidden);
+    for (Layer& l : layers_) l.attn.whole_images = whole_images() && !l.s.full;
+    ple_embed_.aliases = f_.media, ple_embed_.alias_of = f_.pad;
     embed_.scale = float(std::sqrt(double(f_.hidden)));
     ple_embed_.scale = float(std::sqrt(double(f_.ple)));
     norm_.eps = float(f_.eps);
@@ -176,9 +189,13 @@ class Gemma4 final : public Model {
   int64_t max_context() const override { return f_.context; }
   std::vector<std::string> prefixes() const override { return {"model.language_model.", "model.", "language_model.model."}; }
   std::map<std::string, std::string> unused() const override {
-    return {{"model.vision_tower.", "vision"}, {"model.embed_vision.", "vision"}, {"model.vision_embedder.", "vision"},
-            {"model.audio_tower.", "audio"}, {"model.embed_audio.", "audio"}};
+    std::map<std::string, std::string> names{{"model.audio_tower.", "audio"}, {"model.embed_audio.", "audio"}};
+    if (!tower_)
+      for (const char* n : {"model.vision_tower.", "model.embed_vision.", "model.vision_embedder."}) names.emplace(n, "vision");
+    return names;
   }
+  const VisionTower* vision() const override { return tower_.get(); }
+  bool whole_images() const override { return tower_ && f_.whole_images; }
 
   std::vector<Param> params() override {
     ParamList p;
@@ -199,13 +216,16 @@ class Gemma4 final : public Model {
     p.vector("norm.weight", norm_.w, f_.hidden);
     if (f_.tied) p.tied("/lm_head.weight", head_.w, f_.vocab, f_.hidden, embed_.w);
     else p.matrix("/lm_head.weight", head_.w, f_.vocab, f_.hidden);
-    if (!full_rope_.values.empty()) p.constant("full_rope", full_rope_.inv_freq, full_rope_.values);
-    if (!sliding_rope_.values.empty()) p.constant("sliding_rope", sliding_rope_.inv_freq, sliding_rope_.values);
+    full_rope_.params(p, "full_rope");
+    sliding_rope_.params(p, "sliding_rope");
+    p.logits_only(false);
+    if (tower_) tower_->params(p);
     return p.take();
   }
 
   Tensor forward(Ctx& all) const override {
     Tensor x = embed_(all, all.batch.tokens);
+    splice_images(all, x);
     Tensor ple = per_layer_inputs(all, x);
     all.hidden(0, x);
     run_layers(all, x, ple, 0, f_.first_shared);
@@ -266,6 +286,7 @@ class Gemma4 final : public Model {
   Norm norm_, ple_norm_;
   RopeKind full_rope_, sliding_rope_;
   std::vector<Layer> layers_;
+  std::unique_ptr<VisionTower> tower_;
 };
 
 std::unique_ptr<Model> make(const Config& c, const ModelOptions& options) {

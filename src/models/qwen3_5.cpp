@@ -1,4 +1,5 @@
-// Qwen3.5 text (specs/qwen3_5.md), dense and MoE: three Gated DeltaNet layers for each layer of gated attention.
+// Qwen3.5 (specs/qwen3_5.md), dense and MoE: three Gated DeltaNet layers for each layer of gated attention.
+#include "models/vision_towers.h"
 #include "nn/decoder.h"
 
 namespace xylem {
@@ -121,14 +122,34 @@ struct Layer {
   }
 };
 
+// Which axis of an image's positions turns each of n frequencies (specs/qwen3_5.md 6.3).
+std::vector<int32_t> mrope_axes(const Config& rope, size_t n) {
+  const std::vector<int64_t> sections = rope.integers_or_none("mrope_section");
+  int64_t sum = 0;
+  for (const int64_t s : sections) sum += s;
+  if (sections.size() != 3 || sum != int64_t(n)) {
+    rope.fail("mrope_section must be three numbers whose sum is " + std::to_string(n) + ", the pairs of dimensions that rotate");
+    return {};
+  }
+  if (!rope.flag_or("mrope_interleaved", true)) rope.fail("mrope_interleaved false is not supported");
+  std::vector<int32_t> axes(n, 0);
+  for (size_t j = 0; j < n; j++)
+    if (const auto axis = int32_t(j % 3); axis > 0 && int64_t(j) < 3 * sections[size_t(axis)]) axes[j] = axis;
+  return axes;
+}
+
 // top decides about tied embeddings; c holds the text model
 std::unique_ptr<Model> make_text(const Config& top, const Config& c, bool moe, const ModelOptions& options) {
   auto model = std::make_unique<Decoder<Shape, Layer>>(Shape(c, moe), options);
   const Shape& f = model->f;
   if (!c.status().ok()) return model;
-  // With text alone the three axes of M-RoPE have equal positions, so that its sections do not matter (specs/qwen3_5.md 6.3).
   const Config quarter(nlohmann::json{{"partial_rotary_factor", 0.25}});  // where no config says how much of a head rotates
   model->rope = make_rope(rope_config(c).with_defaults(c, {"partial_rotary_factor"}).with_defaults(quarter, {"partial_rotary_factor"}), f.dim, 1e7, f.context);
+  if (options.vision && top.has("vision_config")) {
+    model->tower = make_qwen3_5_tower(top.child("vision_config"));
+    if (model->tower->width() != f.hidden) top.fail("vision_config: out_hidden_size differs from the language model's hidden_size");
+    model->rope.axes = mrope_axes(rope_config(c), model->rope.values.size());  // with text alone, all axes have equal positions
+  }
   model->ends.tied = top.has("tie_word_embeddings") ? top.flag_or("tie_word_embeddings", false) : c.flag_or("tie_word_embeddings", false);
   model->ends.norm.eps = f.eps, model->ends.norm.w_offset = 1;
   for (size_t i = 0; i < model->layers.size(); i++) {
@@ -147,7 +168,9 @@ std::unique_ptr<Model> make_text(const Config& top, const Config& c, bool moe, c
     }
   }
   model->name_prefixes = {"model.language_model.", "model.", "language_model.model."};
-  model->unused_names = {{"mtp.", "multi-token prediction"}, {"model.visual.", "vision"}, {"visual.", "vision"}};
+  model->unused_names = {{"mtp.", "multi-token prediction"}};
+  if (!model->tower)
+    for (const char* n : {"model.visual.", "visual."}) model->unused_names.emplace(n, "vision");
   return model;
 }
 

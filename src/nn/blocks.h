@@ -22,6 +22,7 @@
 #include "ops/rope/rope.h"
 #include "ops/router/router.h"
 #include "ops/softcap/softcap.h"
+#include "ops/splice_rows/splice_rows.h"
 
 namespace xylem {
 
@@ -89,9 +90,11 @@ struct Residual {
 struct Embedding {
   Tensor w;             // [V, H]
   float scale = 1.0f;   // rounded to bfloat16 when the model runs in it, as it was trained
+  std::array<int32_t, 3> aliases{-1, -1, -1};  // ids whose row is that of alias_of
+  int32_t alias_of = 0;
   Tensor operator()(Ctx& c, Tensor ids) const {  // [T] -> [T, H]
     Tensor y = c.temp({ids.numel(), w.dim[1]});
-    c.run(Gather{w, ids, y, c.round_x ? bf16_to_f32(f32_to_bf16(scale)) : scale});
+    c.run(Gather{w, ids, y, c.round_x ? bf16_to_f32(f32_to_bf16(scale)) : scale, aliases, alias_of});
     return y;
   }
 };
@@ -100,6 +103,10 @@ inline Tensor gather_rows(Ctx& c, Tensor x, Tensor rows) {  // [T, n], [R] -> [R
   Tensor y = c.temp({rows.numel(), x.cols()});
   c.run(Gather{x, rows, y, 1.0f});
   return y;
+}
+// Rows of images in place of the embeddings of the tokens that stand for them.
+inline void splice_images(Ctx& c, Tensor x) {  // [T, H]
+  if (c.batch.image_rows) c.run(SpliceRows{x, c.batch.images, c.batch.image_rows});
 }
 inline Tensor act_mul(Ctx& c, Tensor gate, Tensor up, Act act) {  // any leading dimensions; the result is contiguous
   Tensor y = gate.rank == 3 ? c.temp({gate.dim[0], gate.dim[1], gate.dim[2]}) : c.temp({gate.rows(), gate.cols()});
@@ -154,10 +161,18 @@ struct RopeKind {
   Tensor inv_freq;            // [R] f32
   std::vector<float> values;  // of inv_freq
   float gain = 1.0f;
-  Tensor table(Ctx& c) const {
-    Tensor y = c.temp({c.batch.positions.numel(), 2, inv_freq.numel()});
-    c.run(RopeTable{c.batch.positions, inv_freq, y, gain});
+  Tensor axis;                // [R] i32, or empty: one axis
+  std::vector<int32_t> axes;  // of axis
+  Tensor table(Ctx& c) const { return table(c, axes.empty() ? c.batch.positions : c.batch.rope_positions); }
+  Tensor table(Ctx& c, Tensor positions) const {  // [T] or [A, T]
+    Tensor y = c.temp({positions.dim[size_t(positions.rank) - 1], 2, inv_freq.numel()});
+    c.run(RopeTable{positions, inv_freq, y, gain, axis});
     return y;
+  }
+  void params(ParamList& p, const std::string& name) {
+    if (values.empty()) return;
+    p.constant(name, inv_freq, values);
+    if (!axes.empty()) p.constant(name + "_axis", axis, axes);
   }
 };
 // rope_parameters of a config, or what old files spell as rope_scaling, rope_theta and partial_rotary_factor.
@@ -176,6 +191,7 @@ struct PagedAttention {
   Tensor sinks;  // [heads] or empty
   QkvStore::HeadNorm q_norm, k_norm, v_norm;
   float eps = 1e-6f, w_offset = 0.0f;  // of these norms
+  bool whole_images = false;           // tokens of an image see each other in both directions
 
   void declare(CacheLayout& layout) {
     const int padded = int(round_up(dim, KvCache::kLane));
@@ -189,7 +205,7 @@ struct PagedAttention {
     if (k.rank) a.k_norm = k_norm, a.v_norm = v_norm, a.slots = group.slots, a.cache = kv(c);
     c.run(a);
     Tensor y = c.temp({q.dim[0], heads, dim});
-    c.run(Attention{q, kv(c), group.table, c.batch.cu_q, c.batch.kv_len, y, scale, window, sinks});
+    c.run(Attention{q, kv(c), group.table, c.batch.cu_q, c.batch.kv_len, y, scale, window, sinks, whole_images ? c.batch.limits : Tensor{}});
     return flat_heads(y);
   }
   // Of one product: queries, then keys, then values.

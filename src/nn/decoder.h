@@ -1,6 +1,7 @@
 // A decoder of equal layers: embedding, layers, last norm, head. What most language models are, once their layer is written.
 #pragma once
 #include "nn/blocks.h"
+#include "nn/vision.h"
 
 namespace xylem {
 
@@ -22,6 +23,7 @@ class Decoder final : public Model {
   std::vector<std::string> name_prefixes{"model."};
   std::map<std::string, std::string> unused_names;
   std::string no_float16;
+  std::unique_ptr<VisionTower> tower;
 
   const CacheLayout& caches() const override { return layout; }
   int64_t vocab_size() const override { return f.vocab; }
@@ -29,18 +31,22 @@ class Decoder final : public Model {
   std::vector<std::string> prefixes() const override { return name_prefixes; }
   std::map<std::string, std::string> unused() const override { return unused_names; }
   std::string float16_problem() const override { return no_float16; }
+  const VisionTower* vision() const override { return tower.get(); }
+  int rope_axes() const override { return rope.axes.empty() ? 1 : 3; }
 
   std::vector<Param> params() override {
     ParamList p;
     ends.front_params(p);
     for (size_t i = 0; i < layers.size(); i++) layers[i].params(p, "layers." + std::to_string(i) + ".", f);
     ends.back_params(p);
-    if (!rope.values.empty()) p.constant("rope", rope.inv_freq, rope.values);
+    rope.params(p, "rope");
+    if (tower) tower->params(p);
     return p.take();
   }
 
   Tensor forward(Ctx& c) const override {
     Tensor x = ends.embed(c, c.batch.tokens);
+    splice_images(c, x);
     const Tensor table = rope.values.empty() ? Tensor{} : rope.table(c);
     const Residual r{x, layers[0].in_norm(c, x)};
     for (size_t i = 0; i < layers.size(); i++) {

@@ -1,5 +1,7 @@
 #include "nn/model.h"
 
+#include <cstring>
+
 namespace xylem {
 
 Param& ParamList::add(Param::Kind kind, std::string name, Tensor& t, std::vector<int64_t> shape) {
@@ -39,6 +41,13 @@ void ParamList::heads(std::string name, Tensor& t, int64_t heads, int64_t n, int
 void ParamList::constant(std::string name, Tensor& t, std::vector<float> values) {
   Param& p = add(Param::Kind::kConstant, std::move(name), t, {int64_t(values.size())});
   p.constant = std::move(values);
+}
+
+void ParamList::constant(std::string name, Tensor& t, const std::vector<int32_t>& values) {
+  std::vector<float> bits(values.size());
+  std::memcpy(bits.data(), values.data(), values.size() * sizeof(float));
+  constant(std::move(name), t, std::move(bits));
+  list_.back().constant_type = DType::kI32;
 }
 
 void ParamList::tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to) {

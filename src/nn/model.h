@@ -23,7 +23,7 @@ struct Param {
     kTable,     // [N, K] -> rows as stored, only ever gathered from: stays mapped in the file where that is possible
     kExperts,   // [E, N, K] -> packed, one matrix after the other
     kHeads,     // some rows of each head of a stored matrix -> [H, n, K] packed, or transposed [H, K, n]; quantised ones as float32
-    kConstant,  // computed from the config, not in the file: float32
+    kConstant,  // computed from the config, not in the file: float32 or i32
     kTied,      // the same memory as another parameter, unless the file has its own
   };
   Kind kind = Kind::kVector;
@@ -37,10 +37,12 @@ struct Param {
   // Other spellings: a name that holds the first text is also looked for with the second in its place.
   std::string also_from, also_to;
   bool input_first = false;       // kExperts: the file holds numbers as [E, K, N] (mxfp4 blocks always lie as [E, N, K / 32, 16])
+  bool flat = false;              // kMatrix: dimensions of the file's tensor behind the first one are one: filters of patches
   bool interleaved = false;       // row 2j of the file (number of the last dimension, for a vector) is row j, row 2j + 1 is N / 2 + j
   struct HeadRows { int64_t rows = 0, first = 0; bool transposed = false; };
   HeadRows head;                  // kHeads: of each head's `rows` stored rows, those from `first` on
   std::vector<float> constant;    // kConstant
+  DType constant_type = DType::kF32;  // or kI32: `constant` holds the bits
   const Tensor* tied = nullptr;   // kTied
   float scale = 1.0f;             // kVector: values are multiplied by this on loading
   float dummy_mean = 1.0f, dummy_spread = 0.05f;  // kVector: random weights are normal with this mean and deviation, before `scale`
@@ -53,13 +55,15 @@ class ParamList {
   void vector(std::string name, Tensor& t, int64_t n, float scale = 1.0f) { add(Param::Kind::kVector, std::move(name), t, {n}).scale = scale; }
   // Numbers of any shape, random ones around zero. parts: as fused(), along the first dimension.
   Param& floats(std::string name, Tensor& t, std::vector<int64_t> shape, std::vector<Param::Part> parts = {});
-  void matrix(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kMatrix, std::move(name), t, {n, k}); }
+  Param& matrix(std::string name, Tensor& t, int64_t n, int64_t k) { return add(Param::Kind::kMatrix, std::move(name), t, {n, k}); }
   void fused(std::string name, Tensor& t, int64_t k, std::vector<Param::Part> parts);  // parts without rows (0) are left out
-  void table(std::string name, Tensor& t, int64_t n, int64_t k) { add(Param::Kind::kTable, std::move(name), t, {n, k}); }
+  void table(std::string name, Tensor& t, int64_t n, int64_t k) { table(std::move(name), t, std::vector<int64_t>{n, k}); }
+  void table(std::string name, Tensor& t, std::vector<int64_t> shape) { add(Param::Kind::kTable, std::move(name), t, std::move(shape)); }
   Param& experts(std::string name, Tensor& t, int64_t e, int64_t n, int64_t k, std::vector<Param::Part> parts);
   // Rows [head.first, head.first + n) of each of `heads` heads of the stored [heads * head.rows, k].
   void heads(std::string name, Tensor& t, int64_t heads, int64_t n, int64_t k, Param::HeadRows head);
   void constant(std::string name, Tensor& t, std::vector<float> values);
+  void constant(std::string name, Tensor& t, const std::vector<int32_t>& values);
   void tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to);
   // Of the parameters added from here on:
   void logits_only(bool on) { logits_only_ = on; }

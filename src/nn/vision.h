@@ -1,6 +1,7 @@
 // What a vision tower is: an encoder of images beside a language model, written with the same blocks.
 #pragma once
 #include "nn/ctx.h"
+#include "nn/model.h"
 #include "vision/patches.h"
 
 namespace xylem {
@@ -17,12 +18,15 @@ struct ImageBatch {
 class VisionTower {
  public:
   virtual ~VisionTower() = default;
+  virtual void params(ParamList& p) = 0;
   virtual int patch_numbers() const = 0;  // of a patch
   virtual int cell() const = 0;           // patches of a token, along each side
   virtual int width() const = 0;          // of a row, as wide as the language model
   virtual int taps() const = 0;           // of the learned positions of a patch
   // Why it cannot encode an image with such a grid, if so.
   virtual std::string refusal(const ImagePatches& image) const = 0;
+  // The patches' numbers as the tower wants them: [patches, patch_numbers()].
+  virtual void fill_patches(const ImagePatches& image, float* out) const = 0;
   // [patches, taps()] of an image that is not refused.
   virtual void fill_taps(const ImagePatches& image, int32_t* ids, float* weights) const = 0;
   // One row for each token of the images: [N / cell()^2, width()]. Reads only shapes, as Model::forward.

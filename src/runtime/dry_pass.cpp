@@ -1,5 +1,7 @@
 #include "runtime/dry_pass.h"
 
+#include "nn/vision.h"
+
 #include <fmt/format.h>
 
 namespace xylem {
@@ -16,13 +18,19 @@ struct DryStep {
   TakeTokens take;
   Sample sample;
 
-  DryStep(const StepLimits& limits, const CacheLayout& layout, int64_t tokens, int64_t rows, int64_t logits) {
+  // images: with tokens that stand for some, of rows that are `width` wide
+  DryStep(const StepLimits& limits, const CacheLayout& layout, int64_t tokens, int64_t rows, int64_t logits, int64_t width, bool images) {
     const int64_t M = limits.max_blocks();
     const auto fill = [&](Batch& b, int64_t T, int64_t B) {
       b.tokens = b.positions = ints({T}), b.cu_q = ints({B + 1}), b.kv_len = ints({B}), b.logit_rows = ints({logits});
       for (const CacheGroup& g : layout.groups()) b.groups.push_back({g.is_state() ? Tensor{} : ints({T}), ints({B, M}), g.is_state() ? ints({B}) : Tensor{}});
     };
     fill(batch, tokens, rows), fill(tail, logits, logits);
+    if (limits.rope_axes > 1) batch.rope_positions = ints({limits.rope_axes, tokens});
+    if (images) {
+      batch.images = ints({limits.tokens, width}, DType::kF32), batch.image_rows = ints({tokens});
+      if (limits.whole_images) batch.limits = ints({tokens});
+    }
     const bool all_wanted = logits == tokens && rows == tokens;
     batch.logits_only = all_wanted ? &batch : &tail;
     const Tensor pool = ints({limits.rows, limits.context + 1});
@@ -61,8 +69,10 @@ Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& l
   notes.call = device.begin_dry(build);
   Stream stream(device);
   const std::vector<Tensor> pools = dry_pools(model.caches(), limits.block_tokens);
+  const VisionTower* const tower = limits.image_patches > 0 ? model.vision() : nullptr;
+  bool images = false;
   const auto step = [&](int64_t tokens, int64_t rows, int64_t logits) {
-    DryStep s(limits, model.caches(), tokens, rows, logits);
+    DryStep s(limits, model.caches(), tokens, rows, logits, tower ? tower->width() : 0, images);
     Arena arena;
     Ctx c{stream, s.batch, pools, arena, limits.block_tokens, round_x, /*dry=*/true, nullptr, &notes};
     c.run(s.take);
@@ -74,6 +84,23 @@ Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& l
   for (int64_t n = 1; n < limits.rows; n *= 2) step(n, n, n);
   step(limits.rows, limits.rows, limits.rows);
   for (int64_t n = 2; n < limits.tokens; n *= 2) step(n, 1, 1);
+  if (tower) {
+    images = true;
+    step(limits.tokens, limits.rows, limits.logit_rows);
+    for (int64_t n = 1; n < limits.tokens; n *= 2) step(n, 1, 1);
+    const auto encode = [&](int64_t patches) {
+      const Batch none;
+      Arena arena;
+      Ctx c{stream, none, {}, arena, 0, round_x, /*dry=*/true, nullptr, &notes};
+      const ImageBatch b{c.temp({patches, tower->patch_numbers()}), c.temp({2, patches}, DType::kI32), c.temp({patches, tower->taps()}, DType::kI32),
+                         c.temp({patches, tower->taps()}), c.temp({patches + 1}, DType::kI32)};
+      tower->forward(c, b);
+      out.arena_bytes = std::max(out.arena_bytes, arena.peak());
+    };
+    const int64_t cell = int64_t(tower->cell()) * tower->cell();
+    for (int64_t n = cell; n < limits.image_patches; n *= 2) encode(n);
+    encode(limits.image_patches);
+  }
   if (notes.call) {
     out.scratch_bytes = device.end_dry();
     TRY_VOID(device.sync());

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -103,7 +105,28 @@ class EngineImpl final : public Engine {
     if (r.logprob_ids.size() > size_t(kMaxChosen)) return invalid(fmt::format("token_ids_logprob has more than {} entries.", kMaxChosen));
     if (r.top_logprobs > kMaxTopLogprobs) return invalid(fmt::format("At most {} top log-probabilities can be asked for.", kMaxTopLogprobs));
     if (r.max_new_tokens < 1) return invalid("max_new_tokens must be at least 1.");
-    return {};
+    return check_images(r);
+  }
+  // Every placeholder belongs to an image that the vision tower takes.
+  Status check_images(const GenerateRequest& r) const {
+    if (!info_.images) return r.images.empty() ? Status{} : invalid("This model takes no images.");
+    const VisionTower& tower = *runner_->model().vision();
+    int64_t end = 0, placeholders = 0;
+    for (const ImageInput& image : r.images) {
+      const ImagePatches& p = *image.patches;
+      CHECK(p.cell == tower.cell() && p.grid_h > 0 && p.grid_w > 0 && p.grid_h % p.cell == 0 && p.grid_w % p.cell == 0, p.cell, p.grid_h, p.grid_w);
+      CHECK(int64_t(p.pixels.size()) == int64_t(p.patches()) * tower.patch_numbers(), p.pixels.size(), p.patches());
+      const int64_t first = image.first_token, n = p.tokens();
+      if (n > info_.max_image_tokens) return invalid(fmt::format("An image has {} tokens; at most {} can be taken.", n, info_.max_image_tokens));
+      if (std::string why = tower.refusal(p); !why.empty()) return invalid(std::move(why));
+      if (first < end || first + n > int64_t(r.prompt.size())) return invalid("The images do not lie one after the other within the prompt.");
+      for (int64_t i = first; i < first + n; i++)
+        if (r.prompt[size_t(i)] != info_.image_token) return invalid(fmt::format("Token {} of the prompt is not the placeholder of an image, {}.", i, info_.image_token));
+      end = first + n, placeholders += n;
+    }
+    const int64_t all = std::count(r.prompt.begin(), r.prompt.end(), info_.image_token);
+    if (all == placeholders) return {};
+    return invalid(fmt::format("The prompt has {} placeholder tokens of images ({}), but its {} images have {}.", all, info_.image_token, r.images.size(), placeholders));
   }
 
   // The engine thread. Everything below runs on it alone.
@@ -149,7 +172,10 @@ class EngineImpl final : public Engine {
 
   void apply(Submit& m, std::vector<Event>&) {
     const GenerateRequest& r = m.request;
-    sched_->submit({r.id, r.prompt, r.max_new_tokens, r.min_new_tokens, r.stop_ids, r.priority, r.cache_key, r.prompt_logprobs_from});
+    std::vector<MediaSpan> media;
+    for (const ImageInput& image : r.images)
+      media.push_back({image.first_token, image.patches->tokens(), image.patches->hash.lo ^ std::rotl(image.patches->hash.hi, 1), runner_->model().whole_images()});
+    sched_->submit({r.id, r.prompt, r.max_new_tokens, r.min_new_tokens, r.stop_ids, r.priority, r.cache_key, r.prompt_logprobs_from, std::move(media)});
     live_.emplace(r.id, Live{std::move(m.request), std::move(m.sink), {}, false});
     live_count_ = int(live_.size());
   }
@@ -259,6 +285,8 @@ class EngineImpl final : public Engine {
     stats_.steps = t.steps, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
     stats_.generated_tokens = t.generated_tokens, stats_.finished = t.finished, stats_.aborted = t.aborted, stats_.preemptions = t.preemptions;
     stats_.failed_steps = failed_steps_;
+    const ImageEncoder::Totals images = runner_->image_totals();
+    stats_.images_encoded = images.encoded, stats_.images_cached = images.found, stats_.vision_seconds = images.seconds;
     stats_.schedule_seconds = schedule_seconds_, stats_.forward_seconds = forward_seconds_;
     if (now - rate_time_ >= 1.0) {
       stats_.gen_throughput = double(t.generated_tokens - rate_tokens_) / (now - rate_time_);

@@ -1,101 +1,20 @@
 // The engine against transformers' outputs: token by token in float32, alone and under everything that must not matter.
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <map>
-
-#include <nlohmann/json.hpp>
 
 #include "device/opencl/opencl_device.h"
-#include "runtime/collector.h"
+#include "runtime/golden_cases.h"
 #include "runtime/load.h"
 #include "weights/safetensors.h"
 
 namespace xylem {
 namespace {
 
-using nlohmann::json;
-const std::string kRoot = XYLEM_SOURCE_DIR;
-
-struct Golden { std::string name, folder, data; };
-void PrintTo(const Golden& g, std::ostream* out) { *out << g.name; }
-// Every folder of tests/golden with reference outputs; its checkpoint lies beside them, or under the same name in models/.
-std::vector<Golden> goldens() {
-  std::vector<Golden> list;
-  for (const auto& e : std::filesystem::directory_iterator(kRoot + "/tests/golden")) {
-    if (!std::filesystem::exists(e.path() / "golden.json")) continue;
-    std::string name = e.path().filename();
-    const std::string folder = std::filesystem::exists(e.path() / "config.json") ? e.path().string() : kRoot + "/models/" + name;
-    std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
-    list.push_back({name, folder, e.path()});
-  }
-  std::sort(list.begin(), list.end(), [](const Golden& a, const Golden& b) { return a.name < b.name; });
-  return list;
-}
-
-struct TextCase { std::string name; std::vector<TokenId> prompt, output; json top5; };
-
-std::vector<TextCase> load_cases(const Golden& g, std::vector<TokenId>* eos) {
-  std::ifstream f(g.data + "/golden.json");
-  EXPECT_TRUE(f.good()) << g.data;
-  const json j = json::parse(f);
-  *eos = j.at("eos_token_ids").get<std::vector<TokenId>>();
-  std::vector<TextCase> cases;
-  for (const json& c : j.at("cases"))
-    if (!c.contains("images")) cases.push_back({c.at("name"), c.at("prompt_ids"), c.at("output_ids"), c.at("top5")});
-  return cases;
-}
-
-EngineConfig float32(const Golden& g) {
-  EngineConfig c;
-  c.model = g.folder, c.dtype = "float32", c.threads = 2, c.progress = false;
-  c.kv_memory_bytes = int64_t(256) << 20;
-  return c;
-}
-
-std::unique_ptr<Engine> start(const EngineConfig& c) {
-  auto e = Engine::create(c);
-  EXPECT_TRUE(e.ok()) << (e.ok() ? "" : e.error().text);
-  return e.ok() ? std::move(*e) : nullptr;
-}
-
-std::shared_ptr<Collector> send(Engine& e, const TextCase& c, const std::vector<TokenId>& eos) {
-  GenerateRequest r;
-  r.id = e.next_id(), r.prompt = c.prompt, r.sampling.temperature = 0, r.max_new_tokens = int(c.output.size()), r.stop_ids = eos;
-  r.logprobs = true, r.top_logprobs = 5;
-  auto sink = std::make_shared<Collector>();
-  const Status s = e.submit(std::move(r), sink);
-  EXPECT_TRUE(s.ok()) << s.error().text;
-  return sink;
-}
-
-void expect_golden(const TextCase& c, const Collector::All& got, const std::string& where) {
-  EXPECT_EQ(got.tokens, c.output) << where << " " << c.name << " " << got.error.text;
-  for (size_t i = 0; i < std::min(got.logprobs.size(), c.output.size()); i++) {
-    const std::map<TokenId, float> top(got.logprobs[i].top.begin(), got.logprobs[i].top.end());
-    for (const json& want : c.top5.at(i)) {
-      const TokenId id = want.at(0);
-      const double lp = want.at(1);
-      if (id == c.output[i]) {
-        EXPECT_NEAR(got.logprobs[i].logprob, lp, 0.01) << where << " " << c.name << " token " << i;
-      }
-      if (top.count(id) && lp > -12) {
-        EXPECT_NEAR(top.at(id), lp, 0.01) << where << " " << c.name << " token " << i << " id " << id;
-      }
-    }
-  }
-}
-
 class GoldenTest : public testing::TestWithParam<Golden> {};
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::ValuesIn(goldens()), [](const auto& i) { return i.param.name; });
 
 TEST_P(GoldenTest, AloneThenAllAtOnceWithAWarmCache) {
   std::vector<TokenId> eos;
-  const auto cases = load_cases(GetParam(), &eos);
+  const auto cases = load_cases(GetParam(), Which::kText, &eos);
   auto engine = start(float32(GetParam()));
   ASSERT_TRUE(engine);
   for (const auto& c : cases) expect_golden(c, send(*engine, c, eos)->wait(), "cold");
@@ -135,14 +54,14 @@ TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
                               {"chunk 2048, depth 2", 2048, 32, 2, false, false}, {"no room, depth 1", 64, 16, 1, true, true},
                               {"no room, depth 2", 256, 16, 2, true, true}};
   std::vector<TokenId> eos;
-  const auto all_cases = load_cases(GetParam(), &eos);
+  const auto all_cases = load_cases(GetParam(), Which::kText, &eos);
   for (const Variant& v : variants) {
     // Without room, short prompts that grow together, those that grow most first; twice, so that the cache is warm as far as
     // it survives.
     auto cases = all_cases;
     if (v.tight) {
-      std::erase_if(cases, [](const TextCase& c) { return c.prompt.size() + c.output.size() > kShort; });
-      std::stable_sort(cases.begin(), cases.end(), [](const TextCase& a, const TextCase& b) { return a.output.size() > b.output.size(); });
+      std::erase_if(cases, [](const GoldenCase& c) { return c.prompt.size() + c.output.size() > kShort; });
+      std::stable_sort(cases.begin(), cases.end(), [](const GoldenCase& a, const GoldenCase& b) { return a.output.size() > b.output.size(); });
       cases.reserve(2 * cases.size());
       cases.insert(cases.end(), cases.begin(), cases.end());
     }
@@ -151,7 +70,7 @@ TEST_P(GoldenTest, NothingThatMustNotMatterDoes) {
     config.max_running_requests = 16;
     if (v.tight) {
       size_t longest = 0;
-      for (const TextCase& c : cases) longest = std::max(longest, c.prompt.size() + c.output.size());
+      for (const GoldenCase& c : cases) longest = std::max(longest, c.prompt.size() + c.output.size());
       config.kv_memory_bytes = tight_memory(config, longest + 2 * size_t(v.page));
     }
     auto engine = start(config);
@@ -171,9 +90,9 @@ TEST_P(GoldenTest, OnOpenCl) {
   const char *wanted = std::getenv("XYLEM_OPENCL"), *all = std::getenv("XYLEM_OPENCL_ALL");
   if (opencl_devices().empty()) GTEST_SKIP() << "there is no OpenCL device";
   std::vector<TokenId> eos;
-  auto cases = load_cases(GetParam(), &eos);
+  auto cases = load_cases(GetParam(), Which::kText, &eos);
   if (!all) {  // a prompt of more than one chunk is among them
-    std::stable_sort(cases.begin(), cases.end(), [](const TextCase& a, const TextCase& b) { return a.output.size() < b.output.size(); });
+    std::stable_sort(cases.begin(), cases.end(), [](const GoldenCase& a, const GoldenCase& b) { return a.output.size() < b.output.size(); });
     cases.resize(std::min<size_t>(cases.size(), 3));
   }
   EngineConfig config = float32(GetParam());

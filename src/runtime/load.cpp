@@ -29,6 +29,8 @@ void log_info(const EngineInfo& i, const MemoryFit& fit) {
   log::info("device {}, {} threads, {} kernels, dtype {}, pipeline depth {}", i.device, i.threads, i.isa, i.dtype, i.pipeline_depth);
   log::info("KV cache {:.1f} MiB: {} tokens in pages of {}; context {}, chunked prefill {}, at most {} running and {} queued, {} {} prefix cache", double(i.kv_bytes) / (1 << 20),
             i.max_total_tokens, p.page_size, i.context_length, p.chunk_tokens, p.max_running, p.max_queued, i.schedule_policy, i.radix_cache ? "with" : "without");
+  if (i.images) log::info("images of at most {} tokens, {} of the vision tower's rows kept{}", i.max_image_tokens, p.image_rows,
+                          p.whole_tokens > p.chunk_tokens ? fmt::format("; one is computed whole, in steps of up to {} tokens", p.whole_tokens) : "");
   if (fit.table.memory_bytes > 0)
     log::info("{:.1f} MiB of the device's memory are planned for, {:.1f} can be used, it has {:.1f}", double(fit.table.sum()) / (1 << 20), double(fit.table.usable_bytes) / (1 << 20),
               double(fit.table.memory_bytes) / (1 << 20));
@@ -48,7 +50,19 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   if (config.threads < 0 || config.threads > 1024) return invalid("--threads must be from 1 to 1024");
 
   TRY(const Config model_config, load_config(config.model));
-  TRY(std::unique_ptr<Model> model, make_model(model_config, {config.dtype == "float32" ? DType::kF32 : DType::kBF16}));
+  ModelOptions options{config.dtype == "float32" ? DType::kF32 : DType::kBF16, !config.language_model_only};
+  TRY(std::unique_ptr<Model> model, make_model(model_config, options));
+  std::shared_ptr<const ImageProcessor> images;
+  if (model->vision()) {
+    auto processor = ImageProcessor::load(config.model, config.images);
+    if (!processor.ok() && processor.error().code != Code::kNotFound) return processor.error();
+    if (processor.ok()) images = *processor;
+    else log::warn("no images will be taken: {}", processor.error().text);
+  }
+  if (!images && model->vision()) {
+    options.vision = false;
+    TRY(model, make_model(model_config, options));
+  }
   TRY(const bool round_x, parse_round_x(config.dtype, *model));
   const int threads = config.threads ? config.threads : int(std::max(1u, std::thread::hardware_concurrency()));
   TRY(ChosenDevice chosen, choose_device(config.device));
@@ -65,7 +79,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   const std::vector<Param> params = model->params();
   // Everything that can be refused is, before weights are read.
   TRY(WeightLoader loader, WeightLoader::open(config.model, *model, load, chosen.device.get()));
-  TRY(const MemoryFit fit, fit_memory({config, *model, loader.plan(), chosen, computes, prompt_matrix_parameters(params), threads, round_x}));
+  TRY(const MemoryFit fit, fit_memory({config, *model, loader.plan(), chosen, computes, prompt_matrix_parameters(params), threads, round_x, images ? images->max_tokens() : 0}));
   const MemoryPlan& plan = fit.plan;
   TRY(const DryPass dry, dry_pass(computes, *model, plan.limits(), round_x, /*build=*/true));
   if (!dry.fallback.empty()) log::warn("the device has no kernels for {} of this model: they run on the CPU, slowly (--allow-fallback)", fmt::join(dry.fallback, ", "));
@@ -87,12 +101,13 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : 1;
   i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
   i.fallback_ops.assign(dry.fallback.begin(), dry.fallback.end());
+  i.images = plan.image_tokens > 0, i.image_token = i.images ? images->placeholder() : -1, i.max_image_tokens = plan.image_tokens;
   const std::vector<CacheGroup> groups = model->caches().groups();
   std::unique_ptr<Device> device = chosen.device ? std::move(chosen.device) : std::move(host);
   TRY(out.runner, Runner::create(std::move(device), std::move(model), std::move(weights), out.limits, plan.pool_blocks, round_x));
   out.runner->set_explain(config.explain);
   out.runner->set_graphs(config.disable_graph ? 0 : config.graph_max_batch);
-  out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
+  out.sched = std::make_unique<Scheduler>(SchedulerConfig{groups, plan.pool_blocks, plan.page_size, plan.chunk_tokens, plan.whole_tokens, plan.pack_tokens, plan.max_running, plan.max_logit_rows,
                                                           plan.context, *policy, i.radix_cache, plan.snapshot_interval});
   i.load_seconds = now_seconds() - t0;
   log_info(i, fit);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "runtime/image_encoder.h"
 #include "weights/memory.h"
 
 namespace xylem {
@@ -102,7 +103,7 @@ Result<MemoryFit> fit_memory(const FitRequest& r) {
     // A cache that takes all that is left, or half where others need memory too. Less cache may mean shorter tables.
     const int64_t left = t.usable_bytes == kUnknown ? kUnknown : t.usable_bytes - r.weights.slab_bytes - working;
     const CacheRoom room{r.chosen.shared_memory ? left / 2 : left, r.chosen.max_piece_bytes};
-    Result<MemoryPlan> planned = plan_memory(r.config, r.model, r.prompt_parameters, r.threads, room);
+    Result<MemoryPlan> planned = plan_memory(r.config, r.model, r.prompt_parameters, r.threads, room, r.max_image_tokens);
     if (!planned.ok() && round > 0) break;  // the table of the round before shows it
     if (!planned.ok()) return planned.error();
     MemoryPlan& p = out.plan = *std::move(planned);
@@ -115,10 +116,14 @@ Result<MemoryFit> fit_memory(const FitRequest& r) {
     t.lines.clear();
     add_weights(r.weights, t);
     const char* sizes = "--chunked-prefill-size, --max-running-requests";
-    t.lines.push_back({fmt::format("activations of a step of {} tokens", limits.tokens), int64_t(dry.arena_bytes), sizes});
+    t.lines.push_back({fmt::format("activations of a step of {} tokens{}", limits.tokens, limits.image_patches ? fmt::format(" or an image of {}", p.image_tokens) : ""),
+                       int64_t(dry.arena_bytes), sizes});
     if (dry.scratch_bytes) t.lines.push_back({"working memory of kernels", int64_t(dry.scratch_bytes), sizes});
     t.lines.push_back({fmt::format("inputs of steps, {} requests of {} tokens", limits.rows, limits.context),
                        slabs * slab_bytes(limits, layout) + int64_t(limits.rows) * (limits.context + 1) * 4, "--max-running-requests, --context-length"});
+    if (const VisionTower* tower = limits.image_patches > 0 ? r.model.vision() : nullptr)
+      t.lines.push_back({fmt::format("rows of images, {} kept", limits.image_rows),
+                         int64_t(ImageEncoder::kept_bytes(*tower, {limits.image_patches, limits.image_rows})) + int64_t(limits.tokens) * tower->width() * 4, "--mm-cache-size"});
     working = 0;
     for (const MemoryTable::Line& l : t.lines) working += l.what.starts_with("weights") ? 0 : l.bytes;
     t.lines.push_back({fmt::format("KV cache of {} tokens", p.max_total_tokens), p.kv_bytes, "--kv-memory"});

@@ -38,6 +38,7 @@ struct FitRequest {
   int64_t prompt_parameters = 0;   // prompt_matrix_parameters()
   int threads = 1;
   bool round_x = true;
+  int max_image_tokens = 0;        // of one image
 };
 // Sizes that fit together. kNoCapacity shows the table. kUnsupported: the device lacks kernels, see DryPass::check.
 Result<MemoryFit> fit_memory(const FitRequest& r);

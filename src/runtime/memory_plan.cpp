@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "nn/vision.h"
+
 namespace xylem {
 namespace {
 
@@ -11,6 +13,7 @@ constexpr int64_t kMiB = 1 << 20;
 
 constexpr int kDefaultRunning = 64;
 constexpr int kDefaultSnapshotInterval = 256;   // tokens
+constexpr int64_t kDefaultImageBytes = 128 * kMiB;
 constexpr int64_t kTokensPerKeptState = 2048;   // about a prompt worth keeping
 
 // States that the chunk being computed leaves: at the interval, at the prompt's last boundary, at its own end.
@@ -34,7 +37,7 @@ std::vector<int64_t> blocks_for(const std::vector<CacheGroup>& groups, int64_t t
       blocks.push_back(all);
       continue;
     }
-    const int64_t window = g.lookback_blocks(p.page_size) + 2, chunk = (p.chunk_tokens + p.page_size - 1) / p.page_size + 1;
+    const int64_t window = g.lookback_blocks(p.page_size) + 2, chunk = (p.step_tokens() + p.page_size - 1) / p.page_size + 1;
     blocks.push_back(std::min(all, p.max_running * window + 2 * chunk + all / 4));
   }
   return blocks;
@@ -76,9 +79,17 @@ int default_chunk(int64_t prompt_parameters, int threads) {
   return chunk;
 }
 
+void plan_images(const EngineConfig& config, const VisionTower& tower, bool whole, int max_tokens, MemoryPlan& p) {
+  p.image_tokens = std::min(max_tokens, p.context);
+  p.image_patches = p.image_tokens * tower.cell() * tower.cell();
+  if (whole) p.whole_tokens = p.image_tokens, p.max_logit_rows = std::max(p.max_logit_rows, p.whole_tokens);
+  const int64_t kept = config.mm_cache_bytes < 0 ? 0 : config.mm_cache_bytes ? config.mm_cache_bytes : kDefaultImageBytes;
+  p.image_rows = std::clamp<int64_t>(kept / (int64_t(tower.width()) * 4), 2 * p.image_tokens, 1 << 26);
+}
+
 }  // namespace
 
-Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, const CacheRoom& room) {
+Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, int64_t prompt_parameters, int threads, const CacheRoom& room, int max_image_tokens) {
   MemoryPlan p;
   p.page_size = config.page_size ? config.page_size : 32;
   if (p.page_size != 16 && p.page_size != 32 && p.page_size != 64 && p.page_size != 128)
@@ -94,6 +105,8 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   p.pack_tokens = std::max(64, p.chunk_tokens / 8);
   p.max_queued = config.max_queued_requests ? config.max_queued_requests : 2048;
   p.max_logit_rows = int(std::clamp<int64_t>(64 * kMiB / (4 * model.vocab_size()), 16, 512));
+  p.rope_axes = model.rope_axes();
+  if (model.vision() && max_image_tokens > 0) plan_images(config, *model.vision(), model.whole_images(), max_image_tokens, p);
 
   const std::vector<CacheGroup>& groups = model.caches().groups();
   for (const CacheGroup& g : groups)

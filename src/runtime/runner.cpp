@@ -35,14 +35,32 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
   TRY(const DryPass dry, dry_pass(*device_, *model_, limits_, round_x_, /*build=*/false));
   TRY_VOID(dry.check());
   arena_memory_ = Buffer(*device_, dry.arena_bytes);
+  TRY_VOID(allocate_vision());
   if (!token_memory_ || !arena_memory_ || !device_->reserve_scratch(dry.scratch_bytes))
     return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", dry.arena_bytes + dry.scratch_bytes));
+  return {};
+}
+
+Status Runner::allocate_vision() {
+  const VisionTower* const tower = limits_.image_patches > 0 ? model_->vision() : nullptr;
+  if (!tower) return {};
+  const ImageEncoder::Limits limits{limits_.image_patches, limits_.image_rows};
+  encoder_ = std::make_unique<ImageEncoder>(*device_, *tower, limits, round_x_);
+  images_ = shape({limits_.tokens, tower->width()});
+  image_memory_ = Buffer(*device_, images_.bytes());
+  images_.data = image_memory_.data();
+  if (!encoder_->ok() || !images_.data)
+    return no_capacity(fmt::format("{} bytes for images cannot be allocated; lower --mm-cache-size", ImageEncoder::kept_bytes(*tower, limits) + images_.bytes()));
   return {};
 }
 
 Status Runner::run(StepSlab& s, Plan* plan) {
   bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;
   if (pending && !plan) return run_explained(s, pending, &pending == &explain_prompt_ ? "prompt" : "decode");
+  if (!s.images.empty()) {
+    s.batch.images = images_;
+    if (const Status placed = encoder_->place(s.images, images_, stream_, arena_memory_.data(), arena_memory_.bytes()); !placed.ok()) return placed;
+  }
   s.to_device();
   if (plan) stream_.begin_capture(plan);
   if (plan || tap_) forward(s);
@@ -63,7 +81,7 @@ void Runner::forward(StepSlab& s) {
 }
 
 Runner::StepShape Runner::shape_of(const StepSlab& s) {
-  return {s.batch.tokens.data, s.batch.tokens.numel(), s.batch.kv_len.numel(), s.batch.logit_rows.numel(), s.sample.adjust_ids.numel(), s.sample.chosen_ids.numel()};
+  return {s.batch.tokens.data, s.batch.tokens.numel(), s.batch.kv_len.numel(), s.batch.logit_rows.numel(), s.sample.adjust_ids.numel(), s.sample.chosen_ids.numel(), !s.images.empty()};
 }
 
 // A shape that is met for the second time gets a graph: prompts' lengths seldom come again, decode steps' do.

@@ -7,6 +7,7 @@
 
 #include "device/device.h"
 #include "nn/model.h"
+#include "runtime/image_encoder.h"
 #include "runtime/step.h"
 #include "weights/loader.h"
 
@@ -27,6 +28,10 @@ class Runner {
   // the device has such. 0: never.
   void set_graphs(int max_rows) { graph_max_rows_ = max_rows; }
 
+  // The rows that the vision tower makes of an image that fits StepLimits::image_patches, on the host. Between steps.
+  Result<std::vector<float>> encode_image(const ImagePatches& image) { return encoder_->encode(image, stream_, arena_memory_.data(), arena_memory_.bytes()); }
+  ImageEncoder::Totals image_totals() const { return encoder_ ? encoder_->totals() : ImageEncoder::Totals{}; }  // any thread
+
   Device& device() { return *device_; }
   const Model& model() const { return *model_; }
   Tensor token_pool() const { return token_pool_; }
@@ -38,6 +43,7 @@ class Runner {
   Runner(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
       : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
   Status allocate(const std::vector<int>& pool_blocks);
+  Status allocate_vision();
   void forward(StepSlab& s);
   void enqueue(StepSlab& s);
   Status run_explained(StepSlab& s, bool& pending, const char* kind);
@@ -52,6 +58,9 @@ class Runner {
   std::vector<Tensor> pools_;        // per group: [blocks, elements of a block]
   Buffer token_memory_, arena_memory_;
   Tensor token_pool_;                // [rows, context + 1] i32
+  std::unique_ptr<ImageEncoder> encoder_;  // null: the model takes no images
+  Buffer image_memory_;
+  Tensor images_;                    // [tokens, hidden]: Batch::images of the step
   HiddenTap* tap_ = nullptr;
   bool explain_prompt_ = false, explain_decode_ = false;
 
@@ -59,6 +68,7 @@ class Runner {
   struct StepShape {
     const void* slab;                // the device's memory of it
     int64_t tokens, rows, logit_rows, adjustments, chosen;
+    bool images;
     auto operator<=>(const StepShape&) const = default;
   };
   struct Graph {

@@ -20,6 +20,9 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   want(w.adjust_ids, {B * kMaxAdjustments}), want(w.adjust_add, {B * kMaxAdjustments}, DType::kF32), want(w.chosen_ids, {R * kMaxChosen});
   want(w.out_tokens, {R}), want(w.out_logprobs, {R}, DType::kF32), want(w.out_chosen, {R * kMaxChosen}, DType::kF32);
   want(w.out_top_ids, {R, kMaxTopLogprobs}), want(w.out_top_logprobs, {R, kMaxTopLogprobs}, DType::kF32);
+  if (limits.rope_axes > 1) want(w.rope_positions, {limits.rope_axes, T});
+  if (limits.image_patches > 0) want(w.image_rows, {T});
+  if (limits.whole_images) want(w.limits, {T});
   const size_t groups = layout.groups().size();
   w.slots.resize(groups), w.table.resize(groups), w.tail_table.resize(groups), w.state_in.resize(groups);
   for (size_t g = 0; g < groups; g++) {
@@ -81,7 +84,7 @@ void StepSlab::to_device() {
   }
   const auto send_all = [&](const Tensor& t) { send(t, 0, t.rank ? t.numel() : 0); };
   const auto send_batch = [&](const Batch& b) {
-    for (const Tensor* t : {&b.positions, &b.cu_q, &b.kv_len, &b.logit_rows}) send_all(*t);
+    for (const Tensor* t : {&b.positions, &b.rope_positions, &b.image_rows, &b.limits, &b.cu_q, &b.kv_len, &b.logit_rows}) send_all(*t);
     send_tables(b, b.kv_len);
   };
   send_all(take.slots);
@@ -154,6 +157,46 @@ void BatchBuilder::fill_row(const Row& row, const Request& r, int b, int first_t
   }
 }
 
+// Of the tokens of a row that stand for images.
+void BatchBuilder::fill_images(const Row& row, const std::vector<ImageInput>& images, int first_token, StepSlab& s) {
+  auto& w = s.whole_;
+  const int end = row.begin + row.count;
+  for (const ImageInput& image : images) {
+    const int first = std::max(row.begin, image.first_token), last = std::min(end, image.first_token + image.patches->tokens());
+    if (first >= last) continue;
+    const int at = s.images.empty() ? 0 : s.images.back().row + s.images.back().count;
+    s.images.push_back({image.patches, first - image.first_token, last - first, at});
+    for (int pos = first; pos < last; pos++) {
+      const int t = first_token + pos - row.begin;
+      w.image_rows.as<int32_t>()[t] = at + pos - first;
+      if (limits_.whole_images) w.limits.as<int32_t>()[t] = image.first_token + image.patches->tokens();
+    }
+    CHECK(!limits_.whole_images || last - first == image.patches->tokens(), row.begin, row.count, image.first_token);
+  }
+}
+
+// Positions of tokens on the axes time, row and column: an image takes as many as its longer side has cells (specs/qwen3_5.md 6.3).
+void BatchBuilder::fill_rope_positions(const Row& row, const std::vector<ImageInput>& images, int first_token, int tokens, StepSlab& s) {
+  int32_t* const time = s.whole_.rope_positions.as<int32_t>() + first_token;
+  int32_t *const y = time + tokens, *const x = y + tokens;
+  int pos = row.begin, shift = 0;  // of positions against indices, from the images before
+  const int end = row.begin + row.count;
+  const auto text = [&](int until) {
+    for (; pos < std::min(until, end); pos++) time[pos - row.begin] = y[pos - row.begin] = x[pos - row.begin] = pos + shift;
+  };
+  for (const ImageInput& image : images) {
+    const ImagePatches& p = *image.patches;
+    const int first = image.first_token, last = first + p.tokens(), start = first + shift;
+    text(first);
+    for (; pos < std::min(last, end); pos++) {
+      const int i = pos - first;
+      time[pos - row.begin] = start, y[pos - row.begin] = start + i / p.cells_w(), x[pos - row.begin] = start + i % p.cells_w();
+    }
+    shift += std::max(p.cells_h(), p.cells_w()) - p.tokens();
+  }
+  text(end);
+}
+
 void BatchBuilder::fill_tail(const Scheduler& sched, StepSlab& s) {
   auto& w = s.whole_;
   const int64_t R = int64_t(s.logit_rows.size());
@@ -219,12 +262,19 @@ void BatchBuilder::fill_sampling(const Scheduler& sched, const std::function<con
 void BatchBuilder::build(const StepPlan& plan, const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s) {
   auto& w = s.whole_;
   s.plan = plan;
-  s.logit_rows.clear();
+  s.logit_rows.clear(), s.images.clear();
+  int all = 0;
+  for (const Row& row : plan.rows) all += row.count;
+  CHECK(all <= limits_.tokens && int64_t(plan.rows.size()) <= limits_.rows, all, plan.rows.size());
+  if (limits_.image_patches > 0) std::fill_n(w.image_rows.as<int32_t>(), all, -1);
   int T = 0;
   for (size_t b = 0; b < plan.rows.size(); b++) {
     const Row& row = plan.rows[b];
-    CHECK(T + row.count <= limits_.tokens && int(b) < limits_.rows, T, row.count, b);
     fill_row(row, sched.request(row.id), int(b), T, s);
+    if (limits_.whole_images)
+      for (int i = 0; i < row.count; i++) w.limits.as<int32_t>()[T + i] = row.begin + i + 1;
+    if (limits_.image_patches > 0) fill_images(row, request(row.id).images, T, s);
+    if (limits_.rope_axes > 1) fill_rope_positions(row, request(row.id).images, T, all, s);
     T += row.count;
   }
   const int64_t B = int64_t(plan.rows.size()), R = int64_t(s.logit_rows.size());
@@ -232,6 +282,9 @@ void BatchBuilder::build(const StepPlan& plan, const Scheduler& sched, const std
   w.cu_q.as<int32_t>()[B] = T;
   s.batch.tokens = s.view(w.tokens, {T}), s.batch.positions = s.view(w.positions, {T});
   s.batch.cu_q = s.view(w.cu_q, {B + 1}), s.batch.kv_len = s.view(w.kv_len, {B}), s.batch.logit_rows = s.view(w.logit_rows, {R});
+  s.batch.rope_positions = limits_.rope_axes > 1 ? s.view(w.rope_positions, {limits_.rope_axes, T}) : Tensor{};
+  s.batch.image_rows = s.images.empty() ? Tensor{} : s.view(w.image_rows, {T});
+  s.batch.limits = s.images.empty() || !limits_.whole_images ? Tensor{} : s.view(w.limits, {T});
   for (size_t g = 0; g < groups_.size(); g++) {
     Batch::Group& group = s.batch.groups[g];
     group.table = s.view(w.table[g], {B, limits_.max_blocks()});

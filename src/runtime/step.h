@@ -23,6 +23,10 @@ struct StepLimits {
   int logit_rows = 0;      // rows + prompt logit rows
   int context = 0;         // tokens of a request
   int block_tokens = 0;
+  int image_patches = 0;   // of one call of the vision tower; 0: the model takes no images
+  int image_rows = 0;      // of it that are kept for later steps
+  bool whole_images = false;  // Model::whole_images()
+  int rope_axes = 1;       // Model::rope_axes()
   int64_t max_blocks() const { return (context + block_tokens - 1) / block_tokens + 1; }
 };
 
@@ -31,6 +35,13 @@ struct LogitRow {
   int row = 0;             // index in the plan
   int position = 0;        // of the token whose logits these are
   bool sample = false;     // else: the log-probability of the prompt token at position + 1
+};
+
+// What an image contributes to a step: rows [first, first + count) of those that the vision tower makes of it become the embeddings
+// of tokens, from row `row` of Batch::images on.
+struct StepImage {
+  std::shared_ptr<const ImagePatches> patches;
+  int first = 0, count = 0, row = 0;
 };
 
 // What a device with memory of its own has of the steps' slabs. All of them share it: their steps run one after another.
@@ -58,6 +69,7 @@ class StepSlab {
   Sample sample;           // logits are set after the forward
   Sample result;           // the same, but for the logits, as the host reads it
   std::vector<LogitRow> logit_rows;
+  std::vector<StepImage> images;
   Status status;           // of the run
   struct Host {            // what enqueuing the step took
     enum Form { kOther, kReplayed, kEager } form = kOther;
@@ -79,7 +91,7 @@ class StepSlab {
   std::vector<std::byte> mirror_;  // the host's copy, if the device's memory is not the host's
   std::byte* host_ = nullptr;
   struct Whole {           // full-size tensors, on the host
-    Tensor tokens, token_slots, positions, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
+    Tensor tokens, token_slots, positions, rope_positions, image_rows, limits, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
     Tensor sample_rows, adjust_ids, adjust_add, chosen_ids, out_tokens, out_logprobs, out_top_ids, out_top_logprobs, out_chosen;
     std::vector<Tensor> slots, table, tail_table, state_in;
   } whole_;
@@ -95,6 +107,8 @@ class BatchBuilder {
 
  private:
   void fill_row(const Row& row, const Request& r, int b, int first_token, StepSlab& s);
+  void fill_images(const Row& row, const std::vector<ImageInput>& images, int first_token, StepSlab& s);
+  void fill_rope_positions(const Row& row, const std::vector<ImageInput>& images, int first_token, int tokens, StepSlab& s);
   void fill_tail(const Scheduler& sched, StepSlab& s);
   void fill_sampling(const Scheduler& sched, const std::function<const GenerateRequest&(RequestId)>& request, StepSlab& s);
   void fill_state(const Row& row, const Request& r, size_t group, int b, StepSlab& s);

@@ -31,7 +31,7 @@ Tensor place_of(const Param& p, DType type) {
   CHECK(p.shape.size() <= 4, p.name);
   const bool packed = p.kind == Kind::kMatrix || p.kind == Kind::kExperts || p.kind == Kind::kHeads || p.kind == Kind::kTied;
   t.layout = packed ? Layout::kPacked : Layout::kStrided;
-  t.dtype = p.kind == Kind::kVector || p.kind == Kind::kConstant ? DType::kF32 : type;
+  t.dtype = p.kind == Kind::kVector ? DType::kF32 : p.kind == Kind::kConstant ? p.constant_type : type;
   t.rank = int8_t(p.shape.size());
   int64_t stride = 1;
   for (size_t i = p.shape.size(); i-- > 0;) t.dim[i] = p.shape[i], t.stride[i] = stride, stride *= p.shape[i];
@@ -58,6 +58,7 @@ int64_t blocks_of(int64_t n) { return round_up(n, kF8Group) / kF8Group; }
 
 // Shapes that agree but for dimensions of one; of a vector with one dimension, the count of numbers is enough.
 bool same_shape(const Param& p, const std::vector<int64_t>& stored, const std::vector<int64_t>& wanted) {
+  if (p.flat) return !stored.empty() && stored[0] == wanted[0] && numel(stored) == numel(wanted);
   if (p.kind == Kind::kVector && wanted.size() == 1) return numel(stored) == wanted[0];
   return without_ones(stored) == without_ones(wanted);
 }
