@@ -13,8 +13,8 @@ packages=(
   # test programs are part of the build; Python asks the first question of ./start
   libgtest-dev python3 curl
 )
-# PoCL runs OpenCL kernels on the CPU, oclgrind simulates them and watches their memory
-[[ ${1:-} != --tests ]] || packages+=(python3-venv pocl-opencl-icd oclgrind)
+# PoCL runs OpenCL kernels on the CPU, oclgrind simulates them and watches their memory; clang has libFuzzer
+[[ ${1:-} != --tests ]] || packages+=(python3-venv pocl-opencl-icd oclgrind clang libclang-rt-14-dev)
 
 missing=()
 for p in "${packages[@]}"; do

@@ -1,5 +1,6 @@
 """Runs test programs and counts their tests. The last line of output is 'N passed, N failed, N skipped'.
 
+--fuzz FOLDER SECONDS the fuzzer of that folder, beside all that is named after it
 --unit FOLDER         every *_test program of a build folder
 --checks              scripts/check_*.py
 --kernels FOLDER      tools/check_kernels_*.py with the programs of that folder, in a form of a few minutes
@@ -90,6 +91,21 @@ def kernels(command, folder):
     return Outcome(name, int(status == 0), int(status != 0), (), output if status else notices, seconds)
 
 
+def fuzz(folder, seconds):
+    """Another seed every time. What it finds beyond the seeds is not kept; a crash is, and its message says where."""
+    begin = time.monotonic()
+    name, kept = f"{folder}/image_fuzz", ROOT / folder / "fuzz"
+    if not (ROOT / name).exists():
+        return Outcome(name, 0, 1, (), f"{name} is not built: clang and libclang-rt-14-dev were not there when CMake looked")
+    kept.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as found:
+        status, output = run([str(ROOT / name), f"-max_total_time={seconds}", "-max_len=8192", "-timeout=20", "-print_final_stats=1", "-verbosity=0",
+                              f"-artifact_prefix={kept}/", found, str(ROOT / "tests/golden/images")], seconds + 120)
+    if status is None:
+        output += f"\n{name}: took too long"
+    return Outcome(name, int(status == 0), int(status != 0), (), output if status else "", time.monotonic() - begin)
+
+
 def python_with_client():
     """A Python that has the packages of tests/e2e/requirements.txt, or this one where PyPI cannot be reached."""
     requirements = ROOT / "tests/e2e/requirements.txt"
@@ -135,10 +151,13 @@ def show(outcome):
 
 def main():
     arguments = sys.argv[1:]
-    outcomes = []
+    outcomes, beside = [], []
+    background = concurrent.futures.ThreadPoolExecutor()
     while arguments:
         what = arguments.pop(0)
-        if what == "--unit":
+        if what == "--fuzz":
+            beside.append(background.submit(fuzz, arguments.pop(0), int(arguments.pop(0))))
+        elif what == "--unit":
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
                 outcomes += [show(o) for o in pool.map(unit, test_programs(arguments.pop(0)))]
         elif what == "--checks":
@@ -152,6 +171,7 @@ def main():
             outcomes.append(show(e2e(arguments.pop(0), ["--tag", "threads"], "tests/e2e (ThreadSanitizer)")))
         else:
             sys.exit(f"run_tests.py: unknown argument {what}")
+    outcomes += [show(future.result()) for future in beside]
     failed = sum(o.failed for o in outcomes)
     print(f"{sum(o.passed for o in outcomes)} passed, {failed} failed, {sum(len(o.skipped) for o in outcomes)} skipped")
     sys.exit(1 if failed else 0)

@@ -15,7 +15,10 @@ namespace {
 
 constexpr int64_t kPlenty = 1 << 20;
 
-nlohmann::json expected() { return nlohmann::json::parse(read_text(kGolden / "images/expected.json")); }
+const nlohmann::json& expected() {
+  static const auto json = nlohmann::json::parse(read_text(kGolden / "images/expected.json"));
+  return json;
+}
 std::string picture(const std::string& name) { return read_text(kGolden / "images" / name); }
 
 std::string error_of(std::string_view file, int64_t max_pixels = kPlenty) {
@@ -43,7 +46,7 @@ std::string png_header_of(uint32_t width, uint32_t height) {
 }
 
 TEST(Image, DecodesEveryKindAsPillow) {
-  const auto all = expected()["images"];
+  const auto& all = expected()["images"];
   ASSERT_GE(all.size(), 30u);
   for (const auto& [name, want] : all.items()) {
     const std::string file = picture(name);
@@ -113,7 +116,7 @@ TEST(Image, MoreScansThanAPictureNeedsAreRefused) {
 }
 
 TEST(Image, ResizesAsTorch) {
-  const auto cases = expected()["resize"];
+  const auto& cases = expected()["resize"];
   ASSERT_GE(cases.size(), 15u);
   for (const auto& c : cases) {
     const int width = c["to"][0], height = c["to"][1];
