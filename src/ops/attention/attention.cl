@@ -52,7 +52,7 @@ FN rows_t word_fma(uint w, const __local rows_t* ab, rows_t acc) {
 }
 
 typedef struct {
-  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; int block_tokens; ulong table; long table_stride; ulong cu_q, kv_len, sinks; int has_sinks;
+  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; int block_tokens; ulong table; long table_stride; ulong cu_q, kv_len, limits, sinks; int has_sinks;
   ulong y, part_o, part_ml; int batch, at_once, heads, group, heads_at_once, dim, padded; float scale; int window, max_parts, min_rounds, head_groups;
 } attention_args;
 
@@ -72,6 +72,7 @@ FN void attention_body(PHASE_ARGS attention_args* a, int3 at, __local float* mem
   const __global float* sinks = (const __global float*)a->sinks;
   const __global int* cu_q = (const __global int*)a->cu_q;
   const __global int* kv_len = (const __global int*)a->kv_len;
+  const __global int* limits = (const __global int*)a->limits;
   __global float* y = (__global float*)a->y;
   __global float* part_o = (__global float*)a->part_o;
   __global float* part_ml = (__global float*)a->part_ml;
@@ -81,7 +82,7 @@ FN void attention_body(PHASE_ARGS attention_args* a, int3 at, __local float* mem
   const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = at.y % chunks, kv = at.y / chunks;
   Unit u;
   Part p;
-  find_unit(cu_q, kv_len, a->batch, at.x, a->at_once, window, &u);
+  find_unit(cu_q, kv_len, limits, a->batch, at.x, a->at_once, window, &u);
   find_part(u, at.z, a->max_parts, a->min_rounds, &p);
   const int words = padded / PAIR, panels = padded / 16, panel_words = 16 / PAIR * a->block_tokens;
   Pages pages;
@@ -101,7 +102,7 @@ FN void attention_body(PHASE_ARGS attention_args* a, int3 at, __local float* mem
   }
   if (lid < ROWS) {
     const int real = lid / heads_at_once < u.tokens && chunk * heads_at_once + lid % heads_at_once < group;
-    sees[lid] = real ? visible(u, lid / heads_at_once, window) : (int2)(0, 0);
+    sees[lid] = real ? visible(u, lid / heads_at_once, window, limits) : (int2)(0, 0);
   }
   // This work-item's key and slice of the dimensions; its dimension and slice of the keys; its row of the softmax.
   const int key = lid % TILE, k_slice = lid / TILE;

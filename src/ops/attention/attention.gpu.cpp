@@ -32,7 +32,7 @@ struct Grid {
     heads = a.cache.kv_heads * ((group + heads_at_once - 1) / heads_at_once);
     // Few queries: their keys are shared among many groups. Many: only very long rows, not to hold up the others.
     int64_t keys = a.table.dim[1] * a.cache.block_tokens;
-    if (a.window > 0) keys = std::min<int64_t>(keys, a.window + at_once);
+    if (a.window > 0 && !a.limits) keys = std::min<int64_t>(keys, a.window + at_once);
     const int64_t groups = units * heads;
     min_tokens = groups < target ? 64 : 4096;
     parts = std::min({groups < target ? (target + groups - 1) / groups : keys, (keys + min_tokens - 1) / min_tokens, kMaxParts, kPartialBytes / (groups * part_floats(a) * 4)});
@@ -48,23 +48,26 @@ void check(const Attention& a) {
   CHECK(a.y.contiguous() && a.y.numel() == a.q.numel() && a.cu_q.numel() == B + 1 && a.table.dim[0] == B, B);
   CHECK(c.block_tokens % KvCache::kLane == 0 && c.pool.stride[0] % p == 0 && c.offset % p == 0, c.block_tokens, c.offset);
   CHECK(!a.sinks || a.sinks.numel() == a.q.dim[1], a.sinks.numel());
+  CHECK(!a.limits || a.limits.numel() == a.q.dim[0], a.limits.numel(), a.q.dim[0]);
 }
 
 // tile: keys of a round of the kernel.
-void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file, const std::string& options, size_t group_size, int tile) {
+void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file, std::string options, size_t group_size, int tile) {
   const KvCache& c = a.cache;
   const int64_t p = pack_width(c.pool.dtype), all_parts = n.units * n.heads * n.parts;
   const int B = int(a.kv_len.numel()), heads = int(a.q.dim[1]), group = heads / c.kv_heads, pd = int(c.padded_dim());
   const int min_rounds = std::max(1, n.min_tokens / tile), parts = int(n.parts);
+  const char* limits = a.limits ? " -DLIMITS=1" : "";
+  options += limits;
   float* part_o = nullptr;
   if (parts > 1 && !(part_o = static_cast<float*>(g.scratch(size_t(all_parts * n.rows * (pd + 2)) * 4)))) return;
   float* part_ml = part_o ? part_o + all_parts * n.rows * pd : nullptr;
   g.launch(g.kernel(file, "attention", options), {{size_t(n.units), size_t(n.heads), size_t(parts)}, group_size}, a.q, Rows(a.q), c.pool, c.offset / p,
-           c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
+           c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.limits, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
            n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds, int(n.heads));
   if (parts == 1) return;
-  g.launch(g.kernel("attention_merge.cl", "attention_merge", "-DROWS=" + std::to_string(n.rows) + " -DTILE=" + std::to_string(tile)), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
-           a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds, int(n.heads));
+  g.launch(g.kernel("attention_merge.cl", "attention_merge", "-DROWS=" + std::to_string(n.rows) + " -DTILE=" + std::to_string(tile) + limits), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
+           a.cu_q, a.kv_len, a.limits, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds, int(n.heads));
 }
 
 int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsigned(a.cache.padded_dim())))); }
@@ -158,7 +161,7 @@ void run_decode(const Attention& a, Device& d) {
            int(unit_counters), int(units));
 }
 bool decodes(const Attention& a, const Device& d) {
-  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
 }
 const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, decodes, run_decode);
 

@@ -16,6 +16,7 @@ void reference(const Attention& a) {
     for (int64_t t = q0; t < q1; t++) {
       const int64_t pos = a.kv_len.as<int32_t>()[b] - (q1 - t);
       const int64_t lo = a.window > 0 ? std::max<int64_t>(0, pos - a.window + 1) : 0;
+      const int64_t end = a.limits ? a.limits.as<int32_t>()[t] : pos + 1;
       auto block = [&](int64_t j) { return int64_t(a.table.as<int32_t>()[b * a.table.stride[0] + j / c.block_tokens]); };
       for (int64_t h = 0; h < heads; h++) {
         const int kh = int(h / (heads / c.kv_heads));
@@ -23,7 +24,7 @@ void reference(const Attention& a) {
         float* y = a.y.as() + (t * heads + h) * c.dim;
         double max = -INFINITY, sum = 0;
         s.clear();
-        for (int64_t j = lo; j <= pos; j++) {
+        for (int64_t j = lo; j < end; j++) {
           double dot = 0;
           for (int64_t d = 0; d < c.dim; d++) dot += double(q[d]) * load_f32(c.pool.data, c.k_index(block(j), kh, j % c.block_tokens, d), c.pool.dtype);
           s.push_back(dot * a.scale);
@@ -33,7 +34,7 @@ void reference(const Attention& a) {
         for (double& v : s) sum += v = std::exp(v - max);
         for (int64_t d = 0; d < c.dim; d++) {
           double o = 0;
-          for (int64_t j = lo; j <= pos; j++) o += s[size_t(j - lo)] * load_f32(c.pool.data, c.v_index(block(j), kh, j % c.block_tokens, d), c.pool.dtype);
+          for (int64_t j = lo; j < end; j++) o += s[size_t(j - lo)] * load_f32(c.pool.data, c.v_index(block(j), kh, j % c.block_tokens, d), c.pool.dtype);
           y[d] = float(o / sum);
         }
       }
@@ -51,7 +52,8 @@ KvCache make_cache(DType t, int kv_heads, int dim, int block_tokens, int64_t blo
 
 CaseList<Attention> cases() {
   CaseList<Attention> list;
-  struct S { const char* label; std::vector<int> count, len; int heads, kv, dim, block, window; };
+  struct Image { int row, begin, end; };  // positions
+  struct S { const char* label; std::vector<int> count, len; int heads, kv, dim, block, window; std::vector<Image> images; };
   const std::vector<S> shapes = {
       {"decode one", {1}, {1}, 4, 2, 64, 16, 0},
       {"decode three", {1, 1, 1}, {5, 16, 77}, 4, 2, 64, 16, 0},
@@ -73,6 +75,14 @@ CaseList<Attention> cases() {
       {"decode long window", {1, 1}, {900, 300}, 4, 2, 64, 16, 500},
       {"verify", {4, 4}, {600, 9}, 8, 1, 256, 16, 0},
       {"idle row", {2, 0, 1}, {40, 5, 233}, 4, 2, 64, 48, 0},
+      {"image", {90}, {90}, 4, 1, 64, 16, 0, {{0, 20, 77}}},
+      {"images window", {150}, {150}, 4, 2, 64, 16, 20, {{0, 3, 41}, {0, 43, 81}, {0, 120, 150}}},
+      {"image beyond the tile", {300}, {300}, 2, 1, 128, 64, 0, {{0, 10, 290}}},
+      {"image beyond the window", {97}, {200}, 8, 1, 256, 32, 24, {{0, 103, 191}}},
+      {"image chunk", {40}, {333}, 4, 2, 72, 16, 64, {{0, 294, 331}}},
+      {"image mixed", {1, 40, 1, 3, 20}, {64, 90, 129, 70, 20}, 6, 3, 64, 32, 16, {{1, 55, 88}, {4, 1, 19}}},
+      {"image dim 512", {35}, {70}, 4, 1, 512, 64, 0, {{0, 40, 70}}},
+      {"image decode", {1, 1}, {70, 300}, 8, 2, 64, 16, 32, {{1, 299, 300}}},
   };
   for (DType t : {DType::kF32, DType::kBF16})
     for (const S& s : shapes) {
@@ -84,6 +94,7 @@ CaseList<Attention> cases() {
       q.stride[0] = (s.heads + 2 * s.kv) * s.dim;
       Attention a{q, make_cache(t, s.kv, s.dim, s.block, blocks + 1), shape({B, max_blocks}, DType::kI32), shape({B + 1}, DType::kI32),
                   shape({B}, DType::kI32), shape({T, s.heads, s.dim}), 1.0f / std::sqrt(float(s.dim)), s.window};
+      if (!s.images.empty()) a.limits = shape({T}, DType::kI32);
       list.push_back({std::string(dtype_name(t)) + " " + s.label, a,
                       [s](Attention& a) {
                         int32_t next = int32_t(a.cache.pool.dim[0]), q0 = 0;
@@ -92,6 +103,13 @@ CaseList<Attention> cases() {
                           a.kv_len.as<int32_t>()[b] = s.len[b];
                           int32_t* table = a.table.as<int32_t>() + int64_t(b) * a.table.dim[1];
                           for (int64_t i = 0; i < a.table.dim[1]; i++) table[i] = -1;
+                          for (int i = 0; !s.images.empty() && i < s.count[b]; i++) {
+                            const int position = s.len[b] - s.count[b] + i;
+                            int32_t& limit = a.limits.as<int32_t>()[q0 - s.count[b] + i];
+                            limit = position + 1;
+                            for (const Image& image : s.images)
+                              if (image.row == int(b) && position >= image.begin && position < image.end) limit = image.end;
+                          }
                           for (int i = 0; i * s.block < s.len[b]; i++) {
                             const bool seen = s.window == 0 || (i + 1) * s.block > s.len[b] - s.count[b] - s.window + 1;
                             table[i] = seen ? --next : -1;

@@ -132,7 +132,7 @@ struct Tile {
 };
 inline Tile tile_of(const Attention& a, const Item& it, int64_t tile) {
   const int64_t start = tile * kTile;
-  return {start, std::max<int64_t>(0, first_key(it.position, a.window) - start), std::min<int64_t>(kTile, it.position + it.tokens - start)};
+  return {start, std::max<int64_t>(0, first_key(it.position, a.window) - start), std::min<int64_t>(kTile, it.end - start)};
 }
 
 template <class T>
@@ -189,7 +189,7 @@ struct Run {
   // p = exp(scale * s - max) for the visible keys of row r, 0 for the others of the item; the maximum and the sum beside it.
   void softmax_row(const Item& it, const Tile& t, int64_t r, Work<T>& w) const {
     const int64_t position = it.position + r / it.heads;
-    const int32_t lo = int32_t(first_key(position, a.window) - t.start), hi = int32_t(std::min<int64_t>(kTile, position + 1 - t.start));
+    const int32_t lo = int32_t(first_key(position, a.window) - t.start), hi = int32_t(std::min<int64_t>(kTile, keys_end(a, it.token + r / it.heads, position) - t.start));
     const int64_t begin = t.lo / KvCache::kLane * KvCache::kLane, end = round_up(t.hi, KvCache::kLane);
     float* s = w.s + r * kTile;
     V largest = splat(-INFINITY);
@@ -224,7 +224,7 @@ struct Run {
     }
     const int64_t panels = pd / KvCache::kLane, stride = KvCache::kLane * c.block_tokens;
     const B* after[kGroup];  // what the next tile begins with
-    for (int i = 0; i < kGroup; i++) after[i] = k_panel(it, std::min<int64_t>(t.start + kTile + i * KvCache::kLane, it.position + it.tokens - 1));
+    for (int i = 0; i < kGroup; i++) after[i] = k_panel(it, std::min<int64_t>(t.start + kTile + i * KvCache::kLane, it.end - 1));
     const int ahead = int(std::max<int64_t>(1, kTile / 4 / c.block_tokens));  // pieces; short ones are asked for earlier
     int64_t j = 0;
     auto some = [&]<int P>() {

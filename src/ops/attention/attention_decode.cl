@@ -107,7 +107,7 @@ FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
     u->row = token, u->token = token, u->tokens = 1, u->position = length - 1, u->end = length;
     u->first = a->window > 0 ? max(0, length - a->window) : 0;
   } else {
-    find_unit(cu_q, kv_len, a->batch, token, 1, a->window, u);
+    find_unit(cu_q, kv_len, 0, a->batch, token, 1, a->window, u);
   }
 }
 // Where the groups of 16 keys of rounds from r on are: first words of the block, and the token in it. Groups that nobody sees

@@ -2,7 +2,7 @@
 //
 // Keys are taken in tiles of kTile at absolute positions. A tile's scores, softmax and values are computed against the tile's
 // own maximum and then merged into the running result of the row, tile after tile. What a row's result consists of is thus
-// fixed by its own position, window and cache alone: it has the same bits whatever else is in the batch, however the prompt
+// fixed by its own position, window, limit and cache alone: it has the same bits whatever else is in the batch, however the prompt
 // was cut into chunks, and however many threads there are. (A tile may be computed apart and merged later: same arithmetic.)
 #pragma once
 #include <algorithm>
@@ -24,6 +24,7 @@ struct Item {
   int32_t token = 0, tokens = 0;
   int32_t head = 0, heads = 0;
   int32_t position = 0;  // of the first query
+  int32_t end = 0;       // past the last key that any of them sees
   int32_t tile_begin = 0, tile_end = 0;
   int64_t partial = -1;  // floats into the partial results, of tile_begin; -1: the item writes y itself
   int64_t rows() const { return int64_t(tokens) * heads; }
@@ -41,6 +42,11 @@ struct ItemList {
 // First key that the query at a position sees.
 inline int64_t first_key(int64_t position, int window) { return window > 0 ? std::max<int64_t>(0, position - window + 1) : 0; }
 
+// Past the last key that the query of a token and position sees.
+inline int32_t keys_end(const Attention& a, int64_t token, int64_t position) {
+  return a.limits ? a.limits.as<int32_t>()[token] : int32_t(position + 1);
+}
+
 // Every (queries, heads) unit of the call, not split over keys yet. Long ones first within a row.
 inline std::vector<Item> whole_items(const Attention& a) {
   const int32_t group = int32_t(a.q.dim[1] / a.cache.kv_heads), heads = std::min<int32_t>(group, kRows), tokens = int32_t(kRows) / heads;
@@ -53,8 +59,14 @@ inline std::vector<Item> whole_items(const Attention& a) {
           Item it{b, cu[b] + i * tokens, 0, kv * group + h, std::min(heads, group - h)};
           it.tokens = std::min(tokens, cu[b + 1] - it.token);
           it.position = len[b] - (cu[b + 1] - it.token);
+          it.end = it.position + it.tokens;
+          for (int32_t t = 0; a.limits && t < it.tokens; t++) {
+            const int32_t end = keys_end(a, it.token + t, 0);
+            CHECK(end > it.position + t && end <= len[b], end, it.position + t, len[b]);
+            it.end = std::max(it.end, end);
+          }
           it.tile_begin = int32_t(first_key(it.position, a.window) / kTile);
-          it.tile_end = int32_t((it.position + it.tokens - 1) / kTile + 1);
+          it.tile_end = int32_t((it.end - 1) / kTile + 1);
           v.push_back(it);
         }
   return v;

@@ -40,7 +40,7 @@ FN void load_b(__global const uint* at, int8* b) {
 
 KERNEL(WG)
 void attention(__global const float* q, int4 qs, __global const uint* pool, long offset_words, long block_words, long head_words, int block_tokens,
-               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const float* sinks, int has_sinks,
+               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const int* limits, __global const float* sinks, int has_sinks,
                __global float* y, __global float* part_o, __global float* part_ml, int batch, int at_once, int heads, int group, int heads_at_once, int dim,
                int padded, float scale, int window, int max_parts, int min_rounds, int head_groups) {
   SG_DECL(WG);
@@ -53,7 +53,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = (int)get_group_id(1) % chunks, kv = (int)get_group_id(1) / chunks;
   Unit u;
   Part p;
-  find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window, &u);
+  find_unit(cu_q, kv_len, limits, batch, (int)get_group_id(0), at_once, window, &u);
   find_part(u, (int)get_group_id(2), max_parts, min_rounds, &p);
   const int words = padded / 2, panels = padded / 16, panel_words = 8 * block_tokens;
   Pages pages;
@@ -71,7 +71,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   }
   for (int i = lid; i < ROWS; i += WG) {
     const int real = i / heads_at_once < u.tokens && chunk * heads_at_once + i % heads_at_once < group;
-    sees[i] = real ? visible(u, i / heads_at_once, window) : (int2)(0, 0);
+    sees[i] = real ? visible(u, i / heads_at_once, window, limits) : (int2)(0, 0);
   }
   const int first_group = u.first / 16 * 16, last_group = max(0, (u.end - 1) / 16 * 16);
   const int v_panel = s % (DIMS / 16), v_slice = s / (DIMS / 16);

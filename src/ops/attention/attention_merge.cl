@@ -5,7 +5,7 @@
 #define WG 256
 
 typedef struct {
-  ulong part_o, part_ml, cu_q, kv_len, sinks; int has_sinks; ulong y; int batch, at_once, heads, group, heads_at_once, dim, padded, window, max_parts, min_rounds, head_groups;
+  ulong part_o, part_ml, cu_q, kv_len, limits, sinks; int has_sinks; ulong y; int batch, at_once, heads, group, heads_at_once, dim, padded, window, max_parts, min_rounds, head_groups;
 } attention_merge_args;
 
 FN void attention_merge_body(PHASE_ARGS attention_merge_args* a, int3 at, __local float* mem) {
@@ -18,7 +18,7 @@ FN void attention_merge_body(PHASE_ARGS attention_merge_args* a, int3 at, __loca
   const int query = r / heads_at_once, in_group = chunk * heads_at_once + r % heads_at_once, head = kv * group + in_group;
   Unit u;
   Part p;
-  find_unit((const __global int*)a->cu_q, (const __global int*)a->kv_len, a->batch, at.x, a->at_once, a->window, &u);
+  find_unit((const __global int*)a->cu_q, (const __global int*)a->kv_len, (const __global int*)a->limits, a->batch, at.x, a->at_once, a->window, &u);
   find_part(u, 0, a->max_parts, a->min_rounds, &p);
   if (p.parts < 2 || query >= u.tokens || in_group >= group || d >= a->dim) return;
   const long base = ((long)at.x * a->head_groups + at.y) * a->max_parts;

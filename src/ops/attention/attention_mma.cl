@@ -21,7 +21,7 @@ FN void load_lines(__global const uint* at, int line, int last, uint* v) {
 
 KERNEL(WG)
 void attention(__global const float* q, int4 qs, __global const uint* pool, long offset_words, long block_words, long head_words, int block_tokens,
-               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const float* sinks, int has_sinks,
+               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const int* limits, __global const float* sinks, int has_sinks,
                __global float* y, __global float* part_o, __global float* part_ml, int batch, int at_once, int heads, int group, int heads_at_once, int dim,
                int padded, float scale, int window, int max_parts, int min_rounds, int head_groups) {
   SG_DECL(WG);
@@ -34,7 +34,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   const int chunks = (group + heads_at_once - 1) / heads_at_once, chunk = (int)get_group_id(1) % chunks, kv = (int)get_group_id(1) / chunks;
   Unit u;
   Part p;
-  find_unit(cu_q, kv_len, batch, (int)get_group_id(0), at_once, window, &u);
+  find_unit(cu_q, kv_len, limits, batch, (int)get_group_id(0), at_once, window, &u);
   find_part(u, (int)get_group_id(2), max_parts, min_rounds, &p);
   const int words = padded / 2, panels = padded / 16, panel_words = 8 * block_tokens;
   Pages pages;
@@ -57,13 +57,22 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
   // This lane's rows: of fragment m rows g and g + 8, number 2 m and 2 m + 1.
 #define ROW_OF(i) (wr * 32 + (i) / 2 * 16 + (i) % 2 * 8 + g)
   int position[4];  // -1: no query
+#if LIMITS
+  int end[4];  // of the keys that it sees
+#define END(i) end[i]
+#else
+#define END(i) (position[i] + 1)
+#endif
   float most[4], sum[4];  // of this lane's keys
   EACH for (int i = 0; i < 4; i++) {
     const int query_of = ROW_OF(i) / heads_at_once, real = query_of < u.tokens && chunk * heads_at_once + ROW_OF(i) % heads_at_once < group;
     position[i] = real ? u.position + query_of : -1;
+#if LIMITS
+    end[i] = real ? limits[u.token + query_of] : 0;
+#endif
     most[i] = -INFINITY, sum[i] = 0.0f;
   }
-  const int seen_from = visible(u, u.tokens - 1, window).x, seen_to = u.position + 1;  // by all queries
+  const int seen_from = window > 0 ? max(0, u.position + u.tokens - window) : 0, seen_to = u.position + 1;  // by all queries
   const int first_group = u.first / 16 * 16, last_group = max(0, (u.end - 1) / 16 * 16);
   const float log2_scale = scale * LOG2E;
   float4 o[2][GROUPS * 4];
@@ -109,7 +118,7 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
       }
       if (!all_seen) {
         const int from = window > 0 ? position[i] - window : -1;
-        EACH for (int j = 0; j < 8; j++) x[i][j] = mine + j <= position[i] && mine + j > from ? x[i][j] : -INFINITY;
+        EACH for (int j = 0; j < 8; j++) x[i][j] = mine + j < END(i) && mine + j > from ? x[i][j] : -INFINITY;
       }
       largest[i] = x[i][0];
       EACH for (int j = 1; j < 8; j++) largest[i] = fmax(largest[i], x[i][j]);
