@@ -3,7 +3,7 @@
 #include <string>
 
 #include "device/opencl/opencl_rows.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_gpu.h"
 
 namespace xylem {
 namespace {
@@ -22,8 +22,8 @@ struct Grid {
   int64_t parts = 1;  // of the keys, at most
   int min_tokens;     // of a part
 
-  // From min_rows to max_rows. target: work-groups that fill the device.
-  Grid(const Attention& a, int min_rows, int max_rows, int64_t target) {
+  // From min_rows to max_rows. target: work-groups that fill the device. split: there may be parts.
+  Grid(const Attention& a, int min_rows, int max_rows, int64_t target, bool split) {
     const int64_t T = a.q.dim[0], B = a.kv_len.numel(), group = a.q.dim[1] / a.cache.kv_heads;
     heads_at_once = int(std::min<int64_t>(group, max_rows));
     rows = T == B ? std::max(min_rows, int(std::bit_ceil(unsigned(heads_at_once)))) : max_rows;  // decode: one query each
@@ -36,7 +36,7 @@ struct Grid {
     const int64_t groups = units * heads;
     min_tokens = groups < target ? 64 : 4096;
     parts = std::min({groups < target ? (target + groups - 1) / groups : keys, (keys + min_tokens - 1) / min_tokens, kMaxParts, kPartialBytes / (groups * part_floats(a) * 4)});
-    parts = std::max<int64_t>(parts, 1);
+    parts = split ? std::max<int64_t>(parts, 1) : 1;
   }
   int64_t part_floats(const Attention& a) const { return rows * a.cache.padded_dim(); }
 };
@@ -73,34 +73,33 @@ void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file
 int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsigned(a.cache.padded_dim())))); }
 
 // attention.cl
-void run_vector(const Attention& a, Device& d) {
+void run_vector(const Attention& a, OpenClDevice& g, bool split) {
   check(a);
   if (a.q.dim[0] == 0) return;
   constexpr size_t kGroup = 256;        // WG
   constexpr int64_t kFullDevice = 1024;  // groups
   const bool f32 = a.cache.pool.dtype == DType::kF32;
-  const Grid n(a, 1, 8, kFullDevice);
+  const Grid n(a, 1, 8, kFullDevice, split);
   const int dims = dims_bucket(a);
   const int tile = f32 ? (dims <= 64 ? 64 : dims <= 128 ? 32 : 16) : dims <= 128 ? 64 : dims <= 256 ? 32 : 16;  // TILE
-  launch(a, gpu(d), n, "attention.cl", "-DF32=" + std::to_string(f32) + " -DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims), kGroup, tile);
+  launch(a, g, n, "attention.cl", "-DF32=" + std::to_string(f32) + " -DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims), kGroup, tile);
 }
 bool fits(const Attention& a, const Device&) { return a.cache.padded_dim() <= 1024; }
-const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, run_vector, "heads of at most 1024 numbers");
+const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, [](const Attention& a, Device& d) { run_vector(a, gpu(d), true); }, "heads of at most 1024 numbers");
 
 // attention_matrix.cl
-void run_matrix(const Attention& a, Device& d) {
+void run_matrix(const Attention& a, OpenClDevice& g, bool split) {
   check(a);
   if (a.q.dim[0] == 0) return;
   constexpr int kSubGroups = 8, kTile = 16 * kSubGroups;  // NSG, TILE
   constexpr int64_t kFullDevice = 512;                     // groups
-  OpenClDevice& g = gpu(d);
   const int dims = dims_bucket(a), sub_group = g.info().sub_group;
   const bool decode = a.q.dim[0] == a.kv_len.numel();
   // As many rows as there are registers for.
   int max_rows = dims <= 128 ? 32 : dims <= 512 ? 16 : 8;
   if (sub_group == 8) max_rows = std::max(8, max_rows / 2);
   if (decode) max_rows = std::min(max_rows, 16);
-  const Grid n(a, 8, max_rows, kFullDevice);
+  const Grid n(a, 8, max_rows, kFullDevice, split);
   std::string options = "-DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims);
   // Where 128 registers would spill: narrow ones, and wide heads of many rows.
   if (g.info().lanes == LaneMode::kIntel && (sub_group == 8 || n.rows * dims > 4096)) options += " -cl-intel-256-GRF-per-thread";
@@ -110,22 +109,22 @@ bool has_matrix(const Attention& a, const Device& d) {
   const OpenClInfo& i = static_cast<const OpenClDevice&>(d).info();
   return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 1024 && i.lanes != LaneMode::kNvidia && (i.matrix || i.lanes != LaneMode::kIntel);
 }
-const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, run_matrix, "caches of bfloat16 and heads of at most 1024 numbers, where there are matrix instructions");
+const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, [](const Attention& a, Device& d) { run_matrix(a, gpu(d), true); }, "caches of bfloat16 and heads of at most 1024 numbers, where there are matrix instructions");
 
 // attention_mma.cl
-void run_mma(const Attention& a, Device& d) {
+void run_mma(const Attention& a, OpenClDevice& g, bool split) {
   check(a);
   if (a.q.dim[0] == 0) return;
   constexpr int64_t kFullDevice = 256;  // groups
   const int dims = dims_bucket(a), warps_rows = dims <= 128 ? 4 : 512 / dims, warps_dims = dims <= 128 ? 1 : dims / 128;
-  const Grid n(a, 32 * warps_rows, 32 * warps_rows, kFullDevice);
+  const Grid n(a, 32 * warps_rows, 32 * warps_rows, kFullDevice, split);
   const std::string options = "-DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims) + " -DWR=" + std::to_string(warps_rows) + " -DWD=" + std::to_string(warps_dims);
-  launch(a, gpu(d), n, "attention_mma.cl", options, size_t(32 * warps_rows * warps_dims), 32 * warps_dims);
+  launch(a, g, n, "attention_mma.cl", options, size_t(32 * warps_rows * warps_dims), 32 * warps_dims);
 }
 bool has_mma(const Attention& a, const Device& d) {
   return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] > a.kv_len.numel() && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
 }
-const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, run_mma);
+const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, [](const Attention& a, Device& d) { run_mma(a, gpu(d), true); });
 
 // attention_decode.cl
 constexpr int kDecodeHeads = 8, kBundle = 8;  // HEADS, BUNDLE
@@ -166,4 +165,7 @@ bool decodes(const Attention& a, const Device& d) {
 const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, decodes, run_decode);
 
 }  // namespace
+
+const AttentionForm kAttentionVector{fits, run_vector}, kAttentionMatrix{has_matrix, run_matrix}, kAttentionMma{has_mma, run_mma};
+
 }  // namespace xylem

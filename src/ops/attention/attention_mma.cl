@@ -72,7 +72,11 @@ void attention(__global const float* q, int4 qs, __global const uint* pool, long
 #endif
     most[i] = -INFINITY, sum[i] = 0.0f;
   }
-  const int seen_from = window > 0 ? max(0, u.position + u.tokens - window) : 0, seen_to = u.position + 1;  // by all queries
+  const int seen_from = window > 0 ? max(0, u.position + u.tokens - window) : 0;  // by all queries
+  int seen_to = u.position + 1;
+#if LIMITS
+  for (int i = 0; i < u.tokens; i++) seen_to = min(i > 0 ? seen_to : u.end, limits[u.token + i]);
+#endif
   const int first_group = u.first / 16 * 16, last_group = max(0, (u.end - 1) / 16 * 16);
   const float log2_scale = scale * LOG2E;
   float4 o[2][GROUPS * 4];

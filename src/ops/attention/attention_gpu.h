@@ -1,0 +1,16 @@
+// The OpenCL kernels of Attention, for ops that make a cache of their own.
+#pragma once
+#include "device/opencl/opencl_device.h"
+#include "ops/attention/attention.h"
+
+namespace xylem {
+
+struct AttentionForm {
+  bool (*supports)(const Attention&, const Device&);  // looks at shapes and types alone
+  // split: the keys of a query may be shared among work-groups. Not with a cache in OpenClDevice::scratch, which that
+  // asks for.
+  void (*run)(const Attention&, OpenClDevice&, bool split);
+};
+extern const AttentionForm kAttentionVector, kAttentionMatrix, kAttentionMma;
+
+}  // namespace xylem
