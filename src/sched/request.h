@@ -18,7 +18,8 @@ struct NewRequest {
   std::vector<TokenId> stop_ids;      // empty when EOS is ignored
   int priority = 0;                   // larger runs first when the policy is by priority
   uint64_t cache_key = 0;             // seeds the prefix key: tenant, salt, adapter; 0 = shared by all
-  int logits_from = -1;               // >= 0: logits of prompt positions >= this are wanted too; no prefix hit reaches past it
+  int logits_from = -1;               // >= 0: logits of prompt positions >= this are wanted too; no prefix hit reaches past
+                                      // it. Then at or behind the last token of every whole span of media
   std::vector<MediaSpan> media;       // within the prompt; a whole one has at most SchedulerConfig::max_whole_tokens
 };
 

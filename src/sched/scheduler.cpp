@@ -30,8 +30,7 @@ Scheduler::Scheduler(SchedulerConfig config)
                                                      [](const auto& g) { return g.is_state(); })) {
   CHECK(config_.chunk_tokens > 0 && config_.pack_tokens > 0, config_.chunk_tokens, config_.pack_tokens);
   CHECK(config_.max_running > 0 && config_.max_logit_rows > 0, config_.max_running, config_.max_logit_rows);
-  CHECK(config_.max_whole_tokens >= 0 && config_.max_whole_tokens <= config_.max_logit_rows, config_.max_whole_tokens,
-        config_.max_logit_rows);  // the logits of a whole span may be wanted
+  CHECK(config_.max_whole_tokens >= 0, config_.max_whole_tokens);
   const int interval = config_.state_snapshot_interval;
   CHECK(!snapshots_ || (interval > 0 && interval % config_.block_tokens == 0), interval, config_.block_tokens);
   slots_.resize(size_t(config_.max_running));
@@ -51,8 +50,8 @@ void Scheduler::submit(NewRequest request) {
   r.stop_ids = std::move(request.stop_ids);
   std::sort(r.stop_ids.begin(), r.stop_ids.end());
   r.tokens = std::move(request.prompt);
-  take_media(r, std::move(request.media));
   r.logits_next = request.logits_from < r.prompt_tokens ? request.logits_from : -1;
+  take_media(r, std::move(request.media));
   r.tables.reserve(pools_.size());
   for (BlockPool& pool : pools_) r.tables.emplace_back(&pool);
   CHECK(requests_.emplace(r.id, std::move(owned)).second, r.id);
@@ -65,8 +64,9 @@ void Scheduler::take_media(Request& r, std::vector<MediaSpan> media) {
   for (const MediaSpan& s : media) {
     CHECK(s.first >= end && s.count > 0 && s.count <= r.prompt_tokens - s.first, r.id, s.first, s.count, end);
     CHECK(!s.whole || s.count <= config_.max_whole_tokens, r.id, s.count, config_.max_whole_tokens);
-    if (s.whole) r.most_whole_tokens = std::max(r.most_whole_tokens, s.count);
     end = s.first + s.count;
+    CHECK(!s.whole || r.logits_next < 0 || r.logits_next >= end - 1, r.id, r.logits_next, end);
+    if (s.whole) r.most_whole_tokens = std::max(r.most_whole_tokens, s.count);
   }
   r.media = std::move(media);
   const auto boundary_before = [&](int position) { return position / config_.block_tokens * config_.block_tokens; };

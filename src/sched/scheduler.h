@@ -98,7 +98,8 @@ struct SchedulerTotals {  // since the start
 //
 // No row and no prefix hit ends strictly inside a whole span: a row that would ends before it, and a row that begins
 // with a span has all of it. If that is more than the step's prefills may still have, the span waits until it is the
-// first of them, and then has a row of its own, which may exceed chunk_tokens. A span whose blocks cannot all be had is
+// first of them, and then has a row of its own, which may exceed chunk_tokens. It waits likewise if its last token
+// owes logits, the only one that can, and the step gives no more of them. A span whose blocks cannot all be had is
 // treated like a row that gets no block.
 //
 // In state groups a request needs one block, its live state: the last entry of its table. It is overwritten in place

@@ -140,8 +140,10 @@ TEST(SchedulerMedia, AHitThatWouldEndInsideAWholeSpanEndsBeforeIt) {
   EXPECT_EQ(d.hit(request(3, 23, image)), 8);
   EXPECT_EQ(d.hit(request(4, 25, image)), 24);
   NewRequest logits = request(5, 30, image);
-  logits.logits_from = 17;
-  EXPECT_EQ(d.hit(std::move(logits)), 8);
+  logits.logits_from = 21;
+  EXPECT_EQ(d.hit(logits), 8);
+  logits.id = 8, logits.logits_from = 24;
+  EXPECT_EQ(d.hit(std::move(logits)), 24);
   Media causal = {{10, 12, 1, false}};
   d.s.submit(request(6, 30, causal));
   d.finish_all();
@@ -216,21 +218,46 @@ TEST(SchedulerMedia, AWholeSpanBeyondTheAllowanceWaitsUntilItIsTheStepsFirstPref
   d.finish_all();
 }
 
-TEST(SchedulerMedia, PromptLogitsOfAWholeSpanComeTogether) {
+TEST(SchedulerMedia, AWholeSpanWaitsWhenOthersHaveTheLogitsOfTheStep) {
   SchedulerConfig c = config();
-  c.max_logit_rows = 40;
-  Driver d(c);
-  NewRequest a = apart(1, 30, {}), b = apart(2, 44, {whole(4, 40)});
-  a.logits_from = 20, b.logits_from = 2;
-  d.s.submit(a);
-  d.s.submit(b);
-  StepPlan p = d.step();
-  EXPECT_EQ(row_of(p, 1)->count, 30);
-  EXPECT_EQ(row_of(p, 2)->count, 4);
-  p = d.step();
-  EXPECT_EQ(row_of(p, 2)->count, 40);
-  EXPECT_EQ(row_of(p, 2)->logits_from, 4);
-  d.finish_all();
+  c.max_logit_rows = 10;
+  for (const int before : {0, 4}) {
+    Driver d(c);
+    NewRequest a = apart(1, 30, {}), b = apart(2, before + 40, {whole(before, 30)});
+    a.logits_from = 20, b.logits_from = before + 29;
+    d.s.submit(a);
+    d.s.submit(b);
+    StepPlan p = d.step();
+    EXPECT_EQ(row_of(p, 1)->count, 30);
+    ASSERT_EQ(row_of(p, 2) != nullptr, before > 0);
+    if (before > 0) {
+      EXPECT_EQ(row_of(p, 2)->count, before);
+    }
+    p = d.step();
+    ASSERT_TRUE(row_of(p, 2));
+    EXPECT_EQ(row_of(p, 2)->begin, before);
+    EXPECT_EQ(row_of(p, 2)->count, 39);
+    EXPECT_EQ(row_of(p, 2)->logits_from, before + 29);
+    p = d.step();
+    EXPECT_EQ(row_of(p, 2)->count, 1);
+    d.finish_all();
+  }
+}
+
+TEST(SchedulerMedia, OneLogitRowIsEnoughForAWholeSpan) {
+  SchedulerConfig c = config();
+  c.max_logit_rows = 1;
+  c.prefix_cache = false;
+  for (const int chunk : {8, 1000}) {
+    c.chunk_tokens = chunk;
+    Driver d(c);
+    NewRequest r = request(1, 24, {whole(6, 16)});
+    r.logits_from = 21;
+    if (chunk == 8)
+      EXPECT_EQ(d.parts(r), (Parts{{0, 6}, {6, 22}, {22, 23}, {23, 24}}));
+    else
+      EXPECT_EQ(d.parts(r), (Parts{{0, 22}, {22, 23}, {23, 24}}));
+  }
 }
 
 TEST(SchedulerMedia, PreemptsAJuniorForTheBlocksOfAWholeSpan) {
@@ -369,8 +396,21 @@ TEST(SchedulerMediaDeathTest, RefusesSpansThatCannotBe) {
   Driver small(c);
   EXPECT_DEATH(small.s.submit(request(1, 20, {whole(4, 9)})), "check failed");
   small.s.submit(request(1, 20, {{4, 9, 1, false}}));
-  c.max_logit_rows = 7;
-  EXPECT_DEATH(Scheduler{c}, "check failed");
+}
+
+TEST(SchedulerMediaDeathTest, RefusesLogitsOfAWholeSpanBeforeItsLastToken) {
+  const auto submit = [](int logits_from, bool is_whole) {
+    Driver d(config());
+    NewRequest r = request(1, 20, {{4, 10, 1, is_whole}});
+    r.logits_from = logits_from;
+    d.s.submit(std::move(r));
+  };
+  submit(13, true);
+  submit(20, true);
+  submit(-1, true);
+  submit(5, false);
+  EXPECT_DEATH(submit(12, true), "check failed");
+  EXPECT_DEATH(submit(0, true), "check failed");
 }
 
 }  // namespace

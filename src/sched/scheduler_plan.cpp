@@ -171,7 +171,7 @@ bool Scheduler::add_row_or_preempt(Request& r, int max_tokens, Step& step) {
 }
 
 // How many tokens of r the step may compute, if there are blocks for them: at most max_tokens, or a whole span that is
-// the first of the step's prefills.
+// the first of the step's prefills. The logits that it may owe are those of its last token: the first prefill has them.
 int Scheduler::row_tokens(const Request& r, int max_tokens, const Step& step) const {
   const int count = cut_for_media(r, cut_for_logits(r, std::min(r.remaining(), max_tokens), step));
   if (count > 0) return count;
@@ -209,6 +209,8 @@ int Scheduler::first_wanted_logit(const Request& r) const {
   return r.logits_next < 0 || r.begin() >= r.prompt_tokens ? INT_MAX : std::max(r.logits_next, r.begin());
 }
 
+// A row of so many tokens, or less where the step gives no more prompt logits. That splits a whole span only if none
+// are left.
 int Scheduler::cut_for_logits(const Request& r, int count, const Step& step) const {
   const int64_t end = int64_t(first_wanted_logit(r)) + config_.max_logit_rows - step.logit_rows;
   return int(std::min<int64_t>(count, end - r.begin()));

@@ -23,11 +23,11 @@ struct Call {
 
 struct Counts {
   long steps = 0, requests = 0, tokens = 0, preemptions = 0, cached = 0, cancelled = 0, failed = 0, no_capacity = 0,
-       prompt_logits = 0, spans = 0, cached_spans = 0, large_spans = 0;
+       prompt_logits = 0, spans = 0, cached_spans = 0, large_spans = 0, span_logits = 0;
   Counts& operator+=(const Counts& o) {
     steps += o.steps, requests += o.requests, tokens += o.tokens, preemptions += o.preemptions, cached += o.cached;
     cancelled += o.cancelled, failed += o.failed, no_capacity += o.no_capacity, prompt_logits += o.prompt_logits;
-    spans += o.spans, cached_spans += o.cached_spans, large_spans += o.large_spans;
+    spans += o.spans, cached_spans += o.cached_spans, large_spans += o.large_spans, span_logits += o.span_logits;
     return *this;
   }
 };
@@ -119,7 +119,6 @@ class World {
     c.max_running = pick(1, 12);
     c.max_logit_rows = pick(1, 12);
     if (media_ && !chance(4)) c.max_whole_tokens = pick(1, 20);
-    c.max_logit_rows = std::max(c.max_logit_rows, c.max_whole_tokens);
     c.policy = Policy(pick(0, 2));
     c.prefix_cache = !chance(6);
     c.state_snapshot_interval = c.block_tokens * std::vector<int>{1, 2, 3, 5, 100}[size_t(pick(0, 4))];
@@ -148,7 +147,7 @@ class World {
     if (chance(4)) r.min_new_tokens = pick(1, 10);
     r.priority = pick(-1, 2) * 6;
     r.cache_key = uint64_t(pick(0, 5) / 5);
-    if (chance(5)) r.logits_from = pick(0, length - 1);
+    if (chance(5)) r.logits_from = draw_logits_from(r);
     Expected e{.request = r, .oracle = oracle(model_, r, config_.max_context), .next_logits = r.logits_from};
     e.poisoned = chance(25);
     expected_.emplace(r.id, std::move(e));
@@ -169,6 +168,14 @@ class World {
     set_content(s);
     r.prompt.insert(r.prompt.end(), size_t(s.count), 1);
     r.media.push_back(s);
+  }
+
+  // Of what may be asked for, often the most: then the last whole span gives logits.
+  int draw_logits_from(const NewRequest& r) {
+    int least = 0;
+    for (const MediaSpan& s : r.media)
+      if (s.whole) least = s.first + s.count - 1;
+    return chance(3) ? least : pick(least, int(r.prompt.size()) - 1);
   }
 
   void cancel() {
@@ -243,6 +250,7 @@ class World {
     for (const MediaSpan& s : r.media) {
       is_span |= s.whole && row.begin == s.first && row.count == s.count;
       counts_.spans += s.first >= row.begin && s.first < end;
+      counts_.span_logits += s.whole && row.logits_from >= s.first && row.logits_from < s.first + s.count;
       if (s.whole)
         for (const int cut : {row.begin, end}) CHECK(cut <= s.first || cut >= s.first + s.count, r.id, cut, s.first);
     }
@@ -350,11 +358,12 @@ TEST(Sim, EveryTokenEqualsTheOracleAtDepthOneAndTwo) {
     }
     std::printf(
         "depth %d: %ld requests, %ld steps, %ld tokens, %ld cached, %ld preemptions, %ld prompt logits, "
-        "%ld cancelled, %ld failed, %ld without capacity, %ld spans, %ld cached, %ld larger than a chunk\n",
+        "%ld cancelled, %ld failed, %ld without capacity, %ld spans, %ld cached, %ld larger than a chunk, %ld with logits\n",
         depth, sum.requests, sum.steps, sum.tokens, sum.cached, sum.preemptions, sum.prompt_logits, sum.cancelled,
-        sum.failed, sum.no_capacity, sum.spans, sum.cached_spans, sum.large_spans);
+        sum.failed, sum.no_capacity, sum.spans, sum.cached_spans, sum.large_spans,
+        sum.span_logits);
     EXPECT_TRUE(worlds < 100 || (sum.preemptions > 0 && sum.cached > 0 && sum.cancelled > 0 && sum.prompt_logits > 0 &&
-                                 sum.cached_spans > 0 && sum.large_spans > 0));
+                                 sum.cached_spans > 0 && sum.large_spans > 0 && sum.span_logits > 0));
   }
 }
 
