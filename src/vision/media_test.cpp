@@ -206,6 +206,7 @@ TEST(Fetch, AnImage) {
   setenv("http_proxy", "http://127.0.0.1:1", 1);  // nobody there: the environment is not asked
   EXPECT_EQ(load_media(server.url("/a.png?x=1"), local_host(), false).value(), png());
   unsetenv("http_proxy");
+  EXPECT_EQ(server.requests(), 1);
   EXPECT_TRUE(server.last_request().starts_with("GET /a.png?x=1 HTTP/1.1\r\n"));
   EXPECT_FALSE(holds(server.last_request(), "Authorization"));
 }
