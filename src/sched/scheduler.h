@@ -115,6 +115,10 @@ class Scheduler {
 
   // The prompt is not empty and the id is new. Never fails: what cannot run ends with kError in a later plan().
   void submit(NewRequest request);
+  // How many tokens of the prompt the request would take from the prefix cache if it were submitted and started now. The
+  // request is as for submit(). Changes nothing, and keeps nothing: until the request does start, blocks may be evicted
+  // or added.
+  int cached_tokens(const NewRequest& request);
   // The request ends with kAbort now; its blocks are free once no submitted step refers to it. Unknown ids are ignored.
   void cancel(RequestId id, std::vector<Event>* events);
   // Events are of requests that cannot go on. An empty plan while nothing is in flight has ended one: call again.
@@ -164,7 +168,8 @@ class Scheduler {
   const std::vector<Request*>& candidates();
   Start try_start(Request& r, Step& step);
   bool awaits_prefix(Request& r);
-  PrefixHit find_prefix(const Request& r);
+  PrefixHit find_prefix(Prefix known, int logits_from);
+  PrefixHit find_prefix(const Request& r) { return find_prefix(r.prefix(r.tokens.size()), r.logits_next); }
   bool room_to_start(const Request& r) const;
   bool lacks_only_room(Request& r);
   int prefill_allowance(const Step& step) const;

@@ -150,6 +150,48 @@ TEST(SchedulerMedia, AHitThatWouldEndInsideAWholeSpanEndsBeforeIt) {
   EXPECT_EQ(d.hit(request(7, 22, causal)), 20);
 }
 
+TEST(SchedulerMedia, CachedTokensAreThoseThatAStartWouldTake) {
+  Driver d(config());
+  const Media image = {whole(10, 12)};
+  const NewRequest first = request(1, 30, image);
+  EXPECT_EQ(d.s.cached_tokens(first), 0);
+  d.s.submit(first);
+  const StepPlan p = d.plan();
+  EXPECT_EQ(d.s.cached_tokens(request(2, 30, image)), 0);  // promised only
+  d.commit(p);
+  EXPECT_EQ(d.s.cached_tokens(request(2, 30, image)), 28);  // while the first one runs
+  d.finish_all();
+
+  NewRequest at_span_end = request(3, 30, image), behind = request(4, 30, image), keyed = apart(5, 30, image);
+  at_span_end.logits_from = 21, behind.logits_from = 25;
+  const std::vector<std::pair<NewRequest, int>> cases = {{request(2, 30, image), 28},
+                                                         {at_span_end, 8},
+                                                         {behind, 24},
+                                                         {keyed, 0},
+                                                         {request(6, 22, image), 8},
+                                                         {request(7, 29, image), 28},
+                                                         {request(8, 28, image), 24},
+                                                         {request(9, 30, {whole(10, 12, 2)}), 8},
+                                                         {request(10, 1, {}), 0}};
+  for (const auto& [r, cached] : cases) {
+    EXPECT_EQ(d.s.cached_tokens(r), cached) << r.id;
+    EXPECT_EQ(d.s.cached_tokens(r), cached) << r.id;
+  }
+  EXPECT_TRUE(d.s.idle());
+  EXPECT_EQ(d.s.used_blocks(0), 0);
+  d.s.check_conservation();
+  for (const auto& [r, cached] : cases) EXPECT_EQ(d.hit(r), cached) << r.id;
+  EXPECT_TRUE(d.s.flush());  // nothing is pinned
+  EXPECT_EQ(d.s.cached_tokens(first), 0);
+
+  SchedulerConfig c = config();
+  c.prefix_cache = false;
+  Driver without(c);
+  without.s.submit(first);
+  without.finish_all();
+  EXPECT_EQ(without.s.cached_tokens(first), 0);
+}
+
 TEST(SchedulerMedia, AFollowerWaitsForNoPrefixThatEndsInsideAWholeSpan) {
   for (const int chunk : {8, 1000}) {
     SchedulerConfig c = config();

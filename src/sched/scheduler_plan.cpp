@@ -110,12 +110,19 @@ bool Scheduler::awaits_prefix(Request& r) {
   return false;
 }
 
-// At least one token is left to compute, and every position whose logits are owed.
-PrefixHit Scheduler::find_prefix(const Request& r) {
+// At least one token is left to compute, and every position from logits_from on, if that is >= 0.
+PrefixHit Scheduler::find_prefix(Prefix known, int logits_from) {
   if (!config_.prefix_cache) return {};
-  size_t most = r.tokens.size() - 1;
-  if (r.logits_next >= 0) most = std::min(most, size_t(r.logits_next));
-  return index_.match(r.prefix(most));
+  size_t most = known.tokens.size() - 1;
+  if (logits_from >= 0) most = std::min(most, size_t(logits_from));
+  known.tokens = known.tokens.first(most);
+  return index_.match(known);
+}
+
+int Scheduler::cached_tokens(const NewRequest& request) {
+  CHECK(!request.prompt.empty(), request.id);
+  const Prefix prompt{request.cache_key, request.prompt, request.media};
+  return find_prefix(prompt, request.logits_from).blocks * config_.block_tokens;
 }
 
 // The known tokens of r fit beside those of the running requests, and each of these can still grow by a block (a state

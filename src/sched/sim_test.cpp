@@ -148,6 +148,7 @@ class World {
     r.priority = pick(-1, 2) * 6;
     r.cache_key = uint64_t(pick(0, 5) / 5);
     if (chance(5)) r.logits_from = draw_logits_from(r);
+    CHECK(scheduler_.cached_tokens(r) < length, r.id);  // replay() does not ask: it changes nothing
     Expected e{.request = r, .oracle = oracle(model_, r, config_.max_context), .next_logits = r.logits_from};
     e.poisoned = chance(25);
     expected_.emplace(r.id, std::move(e));
