@@ -286,6 +286,31 @@ TEST(SchedulerMedia, AWholeSpanWaitsWhenOthersHaveTheLogitsOfTheStep) {
   }
 }
 
+TEST(SchedulerMedia, AWholeSpanThatWaitsForLogitsPreemptsNobody) {
+  SchedulerConfig c = config();
+  c.max_logit_rows = 10;
+  c.chunk_tokens = 50;
+  Driver d(c);
+  NewRequest a = apart(1, 50, {}), b = apart(2, 40, {whole(4, 30)});
+  a.logits_from = 0, b.logits_from = 33;
+  d.s.submit(a);
+  d.s.submit(b);
+  d.s.submit(apart(3, 300, {}));
+  for (int i = 0; i < 5; i++) {
+    const StepPlan p = d.step();
+    EXPECT_EQ(row_of(p, 1)->count, 10);
+    EXPECT_EQ(row_of(p, 2) != nullptr, i == 0);
+    ASSERT_TRUE(row_of(p, 3));  // may pass it meanwhile
+    EXPECT_EQ(row_of(p, 3)->count, i == 0 ? 36 : 40);
+  }
+  const StepPlan p = d.step();
+  ASSERT_TRUE(row_of(p, 2) && row_of(p, 3));
+  EXPECT_EQ(row_of(p, 2)->count, 36);
+  EXPECT_EQ(row_of(p, 3)->count, 14);
+  d.finish_all();
+  EXPECT_EQ(d.s.totals().preemptions, 0u);
+}
+
 TEST(SchedulerMedia, OneLogitRowIsEnoughForAWholeSpan) {
   SchedulerConfig c = config();
   c.max_logit_rows = 1;
