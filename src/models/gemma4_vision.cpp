@@ -31,11 +31,11 @@ struct Layer {
   Norm q_norm, k_norm, v_norm;
   ClippedLinear q, k, v, o, gate, up, down;
 
-  // x: rows, y: columns of the patches turn one half of each head each
-  Tensor attend(Ctx& c, Tensor h, Tensor cu, Tensor by_column, Tensor by_row, const Shape& f) const {
+  // Columns of the patches turn the first half of each head, rows the second.
+  Tensor attend(Ctx& c, Tensor h, const Encoding& e, const Shape& f) const {
     const auto turned = [&](Tensor x) {
-      rope(c, head_part(x, 0, f.dim / 2), by_column);
-      rope(c, head_part(x, f.dim / 2, f.dim / 2), by_row);
+      rope(c, head_part(x, 0, f.dim / 2), e.by_column);
+      rope(c, head_part(x, f.dim / 2, f.dim / 2), e.by_row);
       return x;
     };
     const auto normed = [&](const ClippedLinear& l, const Norm& n) {
@@ -44,13 +44,13 @@ struct Layer {
       return x;
     };
     const Tensor qs = turned(normed(q, q_norm)), ks = turned(normed(k, k_norm)), vs = normed(v, v_norm);
-    return o(c, attend_within_images(c, qs, ks, vs, cu, 1.0f));
+    return o(c, attend_within_images(c, qs, ks, vs, e.images.cu, 1.0f));
   }
 
-  void operator()(Ctx& c, const Residual& r, const Norm* next, Tensor cu, Tensor by_column, Tensor by_row, const Shape& f) const {
+  void operator()(Ctx& c, const Residual& r, const Norm* next, const Encoding& e, const Shape& f) const {
     {
       const ArenaScope scope(c);
-      r.add(c, attend(c, r.h, cu, by_column, by_row, f), &pre_ffn, {.after = &post_attn});
+      r.add(c, attend(c, r.h, e, f), &pre_ffn, {.after = &post_attn});
     }
     in_pieces(c, r.x.rows(), [&](int64_t from, int64_t n) {
       const Residual part{some_rows(r.x, from, n), some_rows(r.h, from, n)};
@@ -121,21 +121,24 @@ class Tower final : public VisionTower {
     rope_.params(p, "vision_rope");
   }
 
-  Tensor forward(Ctx& c, const ImageBatch& b) const override {
+  int layers() const override { return int(layers_.size()); }
+  Encoding begin(Ctx& c, const ImageBatch& b) const override {
     const int64_t N = b.patches.rows();
-    Tensor y = c.temp({N / (f_.pool * f_.pool), f_.width});
-    const ArenaScope scope(c);
     Tensor x = in_(c, b.patches);
     const Tensor table = make_tensor(positions_.data, positions_.dtype, {2 * f_.positions, f_.hidden});
     c.run(BlendRows{x, table, b.tap_ids, b.tap_weights, x});
-    const Tensor by_row = rope_.table(c, make_tensor(b.positions.data, DType::kI32, {N}));
-    const Tensor by_column = rope_.table(c, make_tensor(b.positions.as<int32_t>() + N, DType::kI32, {N}));
-    const Residual r{x, layers_[0].in_norm(c, x)};
-    for (size_t i = 0; i < layers_.size(); i++)
-      layers_[i](c, r, i + 1 < layers_.size() ? &layers_[i + 1].in_norm : nullptr, b.cu, by_column, by_row, f_);
-    // The scale is lost again in the norm, unless bias and scale come between (specs/gemma4.md 14.13).
+    const auto turns = [&](int axis) { return rope_.table(c, make_tensor(b.positions.as<int32_t>() + axis * N, DType::kI32, {N})); };
+    return {b, x, layers_[0].in_norm(c, x), turns(0), turns(1)};
+  }
+  void layer(Ctx& c, const Encoding& e, int i) const override {
+    layers_[size_t(i)](c, {e.x, e.h}, i + 1 < layers() ? &layers_[size_t(i + 1)].in_norm : nullptr, e, f_);
+  }
+  Tensor finish(Ctx& c, const Encoding& e) const override {
+    Tensor y = c.temp({e.x.rows() / (f_.pool * f_.pool), f_.width});
+    const ArenaScope scope(c);
+    // The scale is lost again in the norm, unless shift and scale of the checkpoint come between (specs/gemma4.md 14.13).
     Tensor pooled = c.temp({y.rows(), f_.hidden});
-    c.run(MeanRows{x, shift_, scale_, pooled, int(f_.pool * f_.pool), std::sqrt(float(f_.hidden))});
+    c.run(MeanRows{e.x, shift_, scale_, pooled, int(f_.pool * f_.pool), std::sqrt(float(f_.hidden))});
     c.run(MatMul{project_norm_(c, pooled), project_.w, {}, y, c.round_x});
     return y;
   }

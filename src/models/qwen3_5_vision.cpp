@@ -32,13 +32,14 @@ struct Layer {
   CenteredNorm norm1, norm2;
   Linear qkv, proj, fc1, fc2;
 
-  void operator()(Ctx& c, Tensor x, Tensor cu, Tensor turn, const Shape& f) const {
+  void operator()(Ctx& c, const Encoding& e, const Shape& f) const {
+    const Tensor x = e.x;
     {
       const ArenaScope scope(c);
       Tensor p = qkv(c, norm1(c, x));
       const auto part = [&](int i) { return heads(p, i * f.hidden, f.heads, f.dim); };
-      rope(c, part(0), turn), rope(c, part(1), turn);
-      c.run(Add{x, proj(c, attend_within_images(c, part(0), part(1), part(2), cu, 1.0f / std::sqrt(float(f.dim)))), x});
+      rope(c, part(0), e.by_row), rope(c, part(1), e.by_row);
+      c.run(Add{x, proj(c, attend_within_images(c, part(0), part(1), part(2), e.images.cu, 1.0f / std::sqrt(float(f.dim)))), x});
     }
     in_pieces(c, x.rows(), [&](int64_t from, int64_t n) {
       const Tensor rows = some_rows(x, from, n);
@@ -107,17 +108,18 @@ class Tower final : public VisionTower {
     rope_.params(p, "vision_rope");
   }
 
-  Tensor forward(Ctx& c, const ImageBatch& b) const override {
-    const int64_t N = b.patches.rows(), tokens = N / (f_.merge * f_.merge);
-    Tensor out = c.temp({tokens, f_.width});
-    const ArenaScope scope(c);
+  int layers() const override { return int(layers_.size()); }
+  Encoding begin(Ctx& c, const ImageBatch& b) const override {
     Tensor x = in_(c, b.patches);
     c.run(BlendRows{x, positions_, b.tap_ids, b.tap_weights, x});
-    const Tensor turn = rope_.table(c, b.positions);
-    for (const Layer& l : layers_) l(c, x, b.cu, turn, f_);
+    return {b, x, {}, rope_.table(c, b.positions), {}};
+  }
+  void layer(Ctx& c, const Encoding& e, int i) const override { layers_[size_t(i)](c, e, f_); }
+  Tensor finish(Ctx& c, const Encoding& e) const override {
+    const int64_t cell = f_.merge * f_.merge, tokens = e.x.rows() / cell;
+    Tensor out = c.temp({tokens, f_.width});
     in_pieces(c, tokens, [&](int64_t from, int64_t n) {
-      const int64_t cell = f_.merge * f_.merge;
-      Tensor y = merge1_(c, make_tensor(merge_norm_(c, some_rows(x, from * cell, n * cell)).data, DType::kF32, {n, f_.merged()}));
+      Tensor y = merge1_(c, make_tensor(merge_norm_(c, some_rows(e.x, from * cell, n * cell)).data, DType::kF32, {n, f_.merged()}));
       c.run(ActMul{y, {}, y, Act::kGeluErf});
       c.run(MatMul{y, merge2_.w, merge2_.bias, some_rows(out, from, n), c.round_x});
     });
@@ -129,7 +131,7 @@ class Tower final : public VisionTower {
   Linear in_, merge1_, merge2_;
   Tensor positions_;
   CenteredNorm merge_norm_;
-  RopeKind rope_;  // rows turn the first half of the pairs, columns the second
+  RopeKind rope_;  // of both axes: rows turn the first half of the pairs, columns the second
   std::vector<Layer> layers_;
 };
 

@@ -15,6 +15,13 @@ struct ImageBatch {
   Tensor cu;           // [B + 1] i32: image b holds patches [cu[b], cu[b + 1])
 };
 
+// Images on their way through a tower: what stays from layer to layer.
+struct Encoding {
+  ImageBatch images;
+  Tensor x, h;                 // [N, hidden]: the residual stream, and a norm of it where the tower wants that
+  Tensor by_row, by_column;    // tables of rotations, or one of both
+};
+
 class VisionTower {
  public:
   virtual ~VisionTower() = default;
@@ -29,8 +36,12 @@ class VisionTower {
   virtual void fill_patches(const ImagePatches& image, float* out) const = 0;
   // [patches, taps()] of an image that is not refused.
   virtual void fill_taps(const ImagePatches& image, int32_t* ids, float* weights) const = 0;
-  // One row for each token of the images: [N / cell()^2, width()]. Reads only shapes, as Model::forward.
-  virtual Tensor forward(Ctx& c, const ImageBatch& b) const = 0;
+  // One layer after the other, so that other work finds time between them. They read only shapes, as Model::forward.
+  virtual int layers() const = 0;
+  virtual Encoding begin(Ctx& c, const ImageBatch& b) const = 0;
+  virtual void layer(Ctx& c, const Encoding& e, int i) const = 0;
+  // One row for each token of the images: [N / cell()^2, width()].
+  virtual Tensor finish(Ctx& c, const Encoding& e) const = 0;
 };
 
 }  // namespace xylem

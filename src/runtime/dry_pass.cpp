@@ -1,8 +1,8 @@
 #include "runtime/dry_pass.h"
 
-#include "nn/vision.h"
-
 #include <fmt/format.h>
+
+#include "runtime/image_encoder.h"
 
 namespace xylem {
 namespace {
@@ -88,15 +88,7 @@ Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& l
     images = true;
     step(limits.tokens, limits.rows, limits.logit_rows);
     for (int64_t n = 1; n < limits.tokens; n *= 2) step(n, 1, 1);
-    const auto encode = [&](int64_t patches) {
-      const Batch none;
-      Arena arena;
-      Ctx c{stream, none, {}, arena, 0, round_x, /*dry=*/true, nullptr, &notes};
-      const ImageBatch b{c.temp({patches, tower->patch_numbers()}), c.temp({2, patches}, DType::kI32), c.temp({patches, tower->taps()}, DType::kI32),
-                         c.temp({patches, tower->taps()}), c.temp({patches + 1}, DType::kI32)};
-      tower->forward(c, b);
-      out.arena_bytes = std::max(out.arena_bytes, arena.peak());
-    };
+    const auto encode = [&](int64_t patches) { out.vision_bytes = std::max(out.vision_bytes, ImageEncoder::dry_arena_bytes(device, *tower, patches, round_x, &notes)); };
     const int64_t cell = int64_t(tower->cell()) * tower->cell();
     for (int64_t n = cell; n < limits.image_patches; n *= 2) encode(n);
     encode(limits.image_patches);

@@ -15,6 +15,7 @@ DType cache_type(const CacheLayout& layout, const CacheGroup& group);
 
 struct DryPass {
   size_t arena_bytes = 0;              // temporaries of the largest step
+  size_t vision_bytes = 0;             // the vision tower's of the largest image
   size_t scratch_bytes = 0;            // working memory of op calls, as far as the device knows
   std::map<std::string, std::string> refused;  // op -> a call of it that the device has no kernel for
   std::set<std::string> fallback;      // ops that run on the host, or some calls of them

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/queue.h"
+#include "runtime/image_waits.h"
 #include "runtime/load.h"
 #include "runtime/pipe.h"
 #include "runtime/probe.h"
@@ -124,6 +125,8 @@ class EngineImpl final : public Engine {
         if (r.prompt[size_t(i)] != info_.image_token) return invalid(fmt::format("Token {} of the prompt is not the placeholder of an image, {}.", i, info_.image_token));
       end = first + n, placeholders += n;
     }
+    if (runner_->model().whole_images() && r.prompt_logprobs_from >= 0 && r.prompt_logprobs_from < end - 1)
+      return invalid(fmt::format("Log-probabilities of the prompt can be had from its last image on: from position {}.", end - 1));
     const int64_t all = std::count(r.prompt.begin(), r.prompt.end(), info_.image_token);
     if (all == placeholders) return {};
     return invalid(fmt::format("The prompt has {} placeholder tokens of images ({}), but its {} images have {}.", all, info_.image_token, r.images.size(), placeholders));
@@ -134,18 +137,17 @@ class EngineImpl final : public Engine {
     pthread_setname_np(pthread_self(), "xylem-engine");
     std::vector<Message> messages;
     std::vector<Event> events;
-    while (inbox_.drain(messages, /*block=*/sched_->idle() && pipe_.empty() && !suspect_)) {
+    while (inbox_.drain(messages, /*block=*/sched_->idle() && pipe_.empty() && image_waits_.empty() && !suspect_)) {
       for (Message& m : messages) std::visit([&](auto& x) { apply(x, events); }, m);
       if (suspect_) examine(events);
-      if (health_.lost) sched_->fail_all(health_.text, &events);
+      if (health_.lost) fail_all(events);
       publish(events, nullptr);
       const double t0 = now_seconds();
       StepPlan plan = sched_->plan(&events);
-      const bool planned = !plan.rows.empty();
+      const bool planned = !plan.rows.empty() || !image_waits_.empty();
       if (planned) {
         StepSlab& slab = pipe_.next_slab();
-        builder_.build(plan, *sched_, [this](RequestId id) -> const GenerateRequest& { return live_.at(id).request; }, slab);
-        note_started(plan);
+        build(plan, slab);
         schedule_seconds_ += now_seconds() - t0;
         pipe_.start(slab);
       }
@@ -175,12 +177,39 @@ class EngineImpl final : public Engine {
     std::vector<MediaSpan> media;
     for (const ImageInput& image : r.images)
       media.push_back({image.first_token, image.patches->tokens(), image.patches->hash.lo ^ std::rotl(image.patches->hash.hi, 1), runner_->model().whole_images()});
-    sched_->submit({r.id, r.prompt, r.max_new_tokens, r.min_new_tokens, r.stop_ids, r.priority, r.cache_key, r.prompt_logprobs_from, std::move(media)});
+    NewRequest request{r.id, r.prompt, r.max_new_tokens, r.min_new_tokens, r.stop_ids, r.priority, r.cache_key, r.prompt_logprobs_from, std::move(media)};
+    if (ImageList images = images_to_encode(r, request); images.empty()) sched_->submit(std::move(request));
+    else image_waits_.push(std::move(request), std::move(images));
     live_.emplace(r.id, Live{std::move(m.request), std::move(m.sink), {}, false});
     live_count_ = int(live_.size());
   }
-  void apply(Cancel& m, std::vector<Event>& events) { sched_->cancel(m.id, &events); }
-  void apply(Flush& m, std::vector<Event>&) { m.done->set_value(sched_->flush()); }
+  void apply(Cancel& m, std::vector<Event>& events) {
+    if (image_waits_.cancel(m.id)) events.push_back({m.id, -1, -1, Finish::kAbort, 0, ""});
+    else sched_->cancel(m.id, &events);
+  }
+  void apply(Flush& m, std::vector<Event>&) { m.done->set_value(image_waits_.empty() && sched_->flush()); }
+
+  // Those that the prefix cache does not stand for.
+  ImageList images_to_encode(const GenerateRequest& r, const NewRequest& request) {
+    ImageList list;
+    const int cached = r.images.empty() ? 0 : sched_->cached_tokens(request);
+    for (const ImageInput& image : r.images)
+      if (image.first_token + image.patches->tokens() > cached) list.push_back(image.patches);
+    return list;
+  }
+
+  // The plan's step, and before it a piece of work on the images of the request that waits longest for them.
+  void build(const StepPlan& plan, StepSlab& slab) {
+    slab.plan = plan, slab.encode = image_waits_.next(), slab.encoded = false;
+    if (plan.rows.empty()) return;
+    builder_.build(plan, *sched_, [this](RequestId id) -> const GenerateRequest& { return live_.at(id).request; }, slab);
+    note_started(plan);
+  }
+
+  void note_encoded(const StepSlab& s) {
+    encode_steps_ += s.plan.rows.empty();
+    if (auto request = image_waits_.take_encoded(s)) sched_->submit(*std::move(request));
+  }
 
   void note_started(const StepPlan& plan) {
     for (const Row& row : plan.rows) {
@@ -195,6 +224,8 @@ class EngineImpl final : public Engine {
     note_host_time(s);
     if (!s.status.ok() || suspect_) return fail(s, events);
     if (!health_.ok) set_health({});
+    note_encoded(s);
+    if (s.plan.rows.empty()) return;
     sampled_.clear();
     for (size_t i = 0; i < s.logit_rows.size(); i++) {
       if (s.logit_rows[i].sample) sampled_.push_back(s.result.tokens.as<int32_t>()[i]);
@@ -215,7 +246,13 @@ class EngineImpl final : public Engine {
       set_health({false, false, "A step failed on the device: " + s.status.error().text + "."});
     }
     sched_->fail(s.plan, health_.text, &events);
+    if (auto request = image_waits_.take_waiting_for(s)) events.push_back(failed(request->id));
     publish(events, nullptr);
+  }
+  Event failed(RequestId id) const { return {id, -1, -1, Finish::kError, 0, health_.text}; }
+  void fail_all(std::vector<Event>& events) {
+    while (auto request = image_waits_.take()) events.push_back(failed(request->id));
+    sched_->fail_all(health_.text, &events);
   }
 
   // Whether the device is of use after a failed step.
@@ -233,7 +270,7 @@ class EngineImpl final : public Engine {
   }
 
   void note_host_time(const StepSlab& s) {
-    if (s.batch.tokens.numel() != s.batch.kv_len.numel()) return;
+    if (s.plan.rows.empty() || s.batch.tokens.numel() != s.batch.kv_len.numel()) return;
     std::lock_guard lock(stats_mutex_);
     if (s.host.form == StepSlab::Host::kReplayed) stats_.replayed_steps++, stats_.replayed_host_seconds += s.host.seconds, stats_.replayed_launches = s.host.launches;
     if (s.host.form == StepSlab::Host::kEager) stats_.eager_steps++, stats_.eager_host_seconds += s.host.seconds;
@@ -279,10 +316,10 @@ class EngineImpl final : public Engine {
     const SchedulerTotals& t = sched_->totals();
     const double now = now_seconds();
     std::lock_guard lock(stats_mutex_);
-    stats_.running = sched_->running(), stats_.queued = sched_->waiting();
+    stats_.running = sched_->running(), stats_.queued = sched_->waiting() + int(image_waits_.size());
     stats_.used_tokens = int64_t(sched_->used_blocks(longest_group_)) * info_.page_size;
     stats_.cached_tokens_evictable = int64_t(sched_->evictable_blocks(longest_group_)) * info_.page_size;
-    stats_.steps = t.steps, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
+    stats_.steps = t.steps + encode_steps_, stats_.prompt_tokens = t.prompt_tokens, stats_.cached_prompt_tokens = t.cached_prompt_tokens;
     stats_.generated_tokens = t.generated_tokens, stats_.finished = t.finished, stats_.aborted = t.aborted, stats_.preemptions = t.preemptions;
     stats_.failed_steps = failed_steps_;
     const ImageEncoder::Totals images = runner_->image_totals();
@@ -302,8 +339,9 @@ class EngineImpl final : public Engine {
   StepPipe pipe_;
   DeviceProbe probe_;
   bool suspect_ = false;             // a step failed, and the device was not examined since
-  uint64_t failed_steps_ = 0;
+  uint64_t failed_steps_ = 0, encode_steps_ = 0;
   std::unordered_map<RequestId, Live> live_;
+  ImageWaits image_waits_;
   std::vector<TokenId> sampled_;
   double schedule_seconds_ = 0, forward_seconds_ = 0, rate_time_ = 0;
   uint64_t rate_tokens_ = 0;

@@ -62,7 +62,7 @@ void expect_features(const Golden& g, const EngineConfig& config) {
   auto tensors = parse_safetensors(**file);
   ASSERT_TRUE(tensors.ok());
   const ImagePatches p = recorded_patches(g, {tensors->begin(), tensors->end()});
-  const auto rows = loaded->runner->encode_image(p);
+  const auto rows = loaded->runner->encode_image(std::make_shared<const ImagePatches>(p));
   ASSERT_TRUE(rows.ok()) << rows.error().text;
   const std::vector<float> want = floats(tensors->at("image-1.image_features"));
   ASSERT_EQ(rows->size(), want.size());

@@ -65,7 +65,9 @@ Status check_pieces(const FitRequest& r, const DryPass& dry) {
   for (const Placement& p : r.weights.placements)
     if (!p.alias && !p.mapped && int64_t(p.tensor.bytes()) > most)
       return no_capacity(fmt::format("{} takes {}{}: use another device", p.param->name, size_text(int64_t(p.tensor.bytes())), gives));
-  if (int64_t(std::max(dry.arena_bytes, dry.scratch_bytes)) <= most) return {};
+  if (int64_t(std::max({dry.arena_bytes, dry.vision_bytes, dry.scratch_bytes})) <= most) return {};
+  if (int64_t(dry.vision_bytes) > most)
+    return no_capacity(fmt::format("the vision tower takes {} for its largest image{}: lower --mm-max-soft-tokens or --mm-max-pixels-per-image", size_text(int64_t(dry.vision_bytes)), gives));
   return no_capacity(fmt::format("a step takes {} for activations and {} as working memory, each{}: lower --chunked-prefill-size or --max-running-requests",
                                  size_text(int64_t(dry.arena_bytes)), size_text(int64_t(dry.scratch_bytes)), gives));
 }
@@ -116,14 +118,14 @@ Result<MemoryFit> fit_memory(const FitRequest& r) {
     t.lines.clear();
     add_weights(r.weights, t);
     const char* sizes = "--chunked-prefill-size, --max-running-requests";
-    t.lines.push_back({fmt::format("activations of a step of {} tokens{}", limits.tokens, limits.image_patches ? fmt::format(" or an image of {}", p.image_tokens) : ""),
-                       int64_t(dry.arena_bytes), sizes});
+    t.lines.push_back({fmt::format("activations of a step of {} tokens", limits.tokens), int64_t(dry.arena_bytes), sizes});
+    if (dry.vision_bytes) t.lines.push_back({fmt::format("the vision tower's of an image of {} tokens", p.image_tokens), int64_t(dry.vision_bytes), "--mm-max-soft-tokens, --mm-max-pixels-per-image"});
     if (dry.scratch_bytes) t.lines.push_back({"working memory of kernels", int64_t(dry.scratch_bytes), sizes});
     t.lines.push_back({fmt::format("inputs of steps, {} requests of {} tokens", limits.rows, limits.context),
                        slabs * slab_bytes(limits, layout) + int64_t(limits.rows) * (limits.context + 1) * 4, "--max-running-requests, --context-length"});
     if (const VisionTower* tower = limits.image_patches > 0 ? r.model.vision() : nullptr)
       t.lines.push_back({fmt::format("rows of images, {} kept", limits.image_rows),
-                         int64_t(ImageEncoder::kept_bytes(*tower, {limits.image_patches, limits.image_rows})) + int64_t(limits.tokens) * tower->width() * 4, "--mm-cache-size"});
+                         int64_t(ImageEncoder::kept_bytes(*tower, {limits.image_patches, limits.image_rows, 0})) + int64_t(limits.tokens) * tower->width() * 4, "--mm-cache-size"});
     working = 0;
     for (const MemoryTable::Line& l : t.lines) working += l.what.starts_with("weights") ? 0 : l.bytes;
     t.lines.push_back({fmt::format("KV cache of {} tokens", p.max_total_tokens), p.kv_bytes, "--kv-memory"});

@@ -82,7 +82,7 @@ int default_chunk(int64_t prompt_parameters, int threads) {
 void plan_images(const EngineConfig& config, const VisionTower& tower, bool whole, int max_tokens, MemoryPlan& p) {
   p.image_tokens = std::min(max_tokens, p.context);
   p.image_patches = p.image_tokens * tower.cell() * tower.cell();
-  if (whole) p.whole_tokens = p.image_tokens, p.max_logit_rows = std::max(p.max_logit_rows, p.whole_tokens);
+  if (whole) p.whole_tokens = p.image_tokens;
   const int64_t kept = config.mm_cache_bytes < 0 ? 0 : config.mm_cache_bytes ? config.mm_cache_bytes : kDefaultImageBytes;
   p.image_rows = std::clamp<int64_t>(kept / (int64_t(tower.width()) * 4), 2 * p.image_tokens, 1 << 26);
 }

@@ -44,22 +44,28 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
 Status Runner::allocate_vision() {
   const VisionTower* const tower = limits_.image_patches > 0 ? model_->vision() : nullptr;
   if (!tower) return {};
-  const ImageEncoder::Limits limits{limits_.image_patches, limits_.image_rows};
-  encoder_ = std::make_unique<ImageEncoder>(*device_, *tower, limits, round_x_);
+  const ImageEncoder::Limits limits{limits_.image_patches, limits_.image_rows, ImageEncoder::dry_arena_bytes(*device_, *tower, limits_.image_patches, round_x_, nullptr)};
+  encoder_ = std::make_unique<ImageEncoder>(stream_, *tower, limits, round_x_);
   images_ = shape({limits_.tokens, tower->width()});
   image_memory_ = Buffer(*device_, images_.bytes());
   images_.data = image_memory_.data();
   if (!encoder_->ok() || !images_.data)
-    return no_capacity(fmt::format("{} bytes for images cannot be allocated; lower --mm-cache-size", ImageEncoder::kept_bytes(*tower, limits) + images_.bytes()));
+    return no_capacity(fmt::format("{} bytes for images cannot be allocated; lower --mm-cache-size, or use --language-model-only",
+                                   ImageEncoder::kept_bytes(*tower, limits) + limits.arena_bytes + images_.bytes()));
   return {};
 }
 
 Status Runner::run(StepSlab& s, Plan* plan) {
+  constexpr double kBesideStep = 0.03, kAlone = 0.25;  // seconds of the vision tower between steps; a request may come any time
+  if (!s.encode.empty() && !plan) {
+    TRY(s.encoded, encoder_->advance(s.encode, s.plan.rows.empty() ? kAlone : kBesideStep));
+  }
+  if (s.plan.rows.empty()) return {};
   bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;
   if (pending && !plan) return run_explained(s, pending, &pending == &explain_prompt_ ? "prompt" : "decode");
   if (!s.images.empty()) {
     s.batch.images = images_;
-    if (const Status placed = encoder_->place(s.images, images_, stream_, arena_memory_.data(), arena_memory_.bytes()); !placed.ok()) return placed;
+    TRY_VOID(encoder_->place(s.images, images_));
   }
   s.to_device();
   if (plan) stream_.begin_capture(plan);

@@ -18,7 +18,8 @@ class Runner {
   // Allocates the cache (pool_blocks per group), the token pool and the memory of a forward, which a dry pass measures.
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
                                                 const std::vector<int>& pool_blocks, bool round_x);
-  // Runs the step to its end on this thread; s.sample's outputs are then on the host. One thread at a time.
+  // Runs the step to its end on this thread, after some layers of the vision tower if s.encode has images; s.sample's outputs are then
+  // on the host. One thread at a time.
   // With plan, every op call is recorded in it as well.
   // An error is the device's: what the step computed is not to be used.
   Status run(StepSlab& s, Plan* plan = nullptr);
@@ -29,7 +30,7 @@ class Runner {
   void set_graphs(int max_rows) { graph_max_rows_ = max_rows; }
 
   // The rows that the vision tower makes of an image that fits StepLimits::image_patches, on the host. Between steps.
-  Result<std::vector<float>> encode_image(const ImagePatches& image) { return encoder_->encode(image, stream_, arena_memory_.data(), arena_memory_.bytes()); }
+  Result<std::vector<float>> encode_image(std::shared_ptr<const ImagePatches> image) { return encoder_->encode(std::move(image)); }
   ImageEncoder::Totals image_totals() const { return encoder_ ? encoder_->totals() : ImageEncoder::Totals{}; }  // any thread
 
   Device& device() { return *device_; }

@@ -37,6 +37,8 @@ struct LogitRow {
   bool sample = false;     // else: the log-probability of the prompt token at position + 1
 };
 
+using ImageList = std::vector<std::shared_ptr<const ImagePatches>>;
+
 // What an image contributes to a step: rows [first, first + count) of those that the vision tower makes of it become the embeddings
 // of tokens, from row `row` of Batch::images on.
 struct StepImage {
@@ -70,6 +72,8 @@ class StepSlab {
   Sample result;           // the same, but for the logits, as the host reads it
   std::vector<LogitRow> logit_rows;
   std::vector<StepImage> images;
+  ImageList encode;        // for the vision tower to go on with before the step, which may be empty
+  bool encoded = false;    // its rows of all of them are there
   Status status;           // of the run
   struct Host {            // what enqueuing the step took
     enum Form { kOther, kReplayed, kEager } form = kOther;
