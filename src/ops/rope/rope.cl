@@ -2,7 +2,8 @@
 #include "phase.clh"
 #define WG 256
 
-// One work-item a (token, pair). axes: rows of positions, `stride` apart, of which `axis` names each pair's; 0: one for all. Angles are float32 products, far beyond 2 pi: sin and cos reduce them over the full range.
+// One work-item a (token, pair). axes: rows of positions, `stride` apart, of which `axis` names each pair's; 0: one for all.
+// Angles are float32 products, far beyond 2 pi: sin and cos reduce them over the full range.
 typedef struct {
   ulong positions, inv_freq, y; int pairs, count; float gain; ulong axis; int axes; long stride;
 } rope_table_args;
