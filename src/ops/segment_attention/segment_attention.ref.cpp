@@ -54,6 +54,7 @@ CaseList<SegmentAttention> cases() {
   const std::vector<S> shapes = {
       {"one patch", {1}, 1, 64, false, 0},
       {"two", {2}, 3, 32, true, 0},
+      {"nothing between", {19, 0, 3}, 2, 24, true, 0},
       {"short", {1, 17, 5}, 4, 64, true, 0},
       {"several", {1, 17, 300}, 2, 72, true, 0},
       {"scale of one", {70, 0, 33}, 12, 64, true, 1},
