@@ -13,13 +13,15 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/image_file.h"
 #include "cli/session.h"
 
 namespace xylem {
 namespace {
 
 constexpr const char* kHelp =
-    "/clear          forget the conversation\n"
+    "/image FILE     show the model a picture (PNG, JPEG, WebP) with the next message; may be given several times\n"
+    "/clear          forget the conversation and the pictures that wait\n"
     "/system TEXT    set the system message (empty: none) and forget the conversation\n"
     "/help           this list\n"
     "/exit           leave, as does Ctrl-D\n"
@@ -76,15 +78,23 @@ class Conversation {
   void restart(const std::string& system) {
     system_ = system;
     messages_ = Json::array();
+    images_ = Json::array();
     if (!system.empty()) messages_.push_back({{"role", "system"}, {"content", system}});
   }
   void restart() { restart(std::string(system_)); }
 
-  // Prints the answer. A refused message leaves the conversation as it was.
+  // For the next message.
+  void attach(const std::string& file) {
+    auto part = session_.engine().info().images ? image_part(file) : Result<Json>(invalid("this model takes no images"));
+    if (part) images_.push_back(*std::move(part));
+    else fmt::print(stderr, "xylem: {}\n", part.error().text);
+  }
+
+  // Prints the answer. A refused message leaves the conversation as it was, but its pictures are gone.
   void say(const std::string& text) {
     Json body = sampling_body(options_.sampling);
     body["messages"] = messages_;
-    body["messages"].push_back({{"role", "user"}, {"content", text}});
+    body["messages"].push_back({{"role", "user"}, {"content", message_content(text, std::exchange(images_, Json::array()))}});
     g_interrupted = false;
     const auto answer = session_.ask(body, [faint = isatty(1) != 0, last = '\n'](std::string_view piece, bool reasoning) mutable {
       if (!reasoning && std::exchange(last, '\n') != '\n') std::fputc('\n', stdout);
@@ -109,7 +119,7 @@ class Conversation {
   Session& session_;
   const ChatOptions& options_;
   std::string system_;
-  Json messages_;
+  Json messages_, images_;  // images_: parts that go with the next message
 };
 
 // False when the person wants to leave.
@@ -117,8 +127,10 @@ bool obey(const std::string& line, Conversation& conversation) {
   const size_t space = line.find(' ');
   const std::string command = line.substr(0, space);
   if (command == "/exit" || command == "/quit") return false;
+  const std::string argument = space == std::string::npos ? "" : line.substr(space + 1);
   if (command == "/clear") conversation.restart();
-  else if (command == "/system") conversation.restart(space == std::string::npos ? "" : line.substr(space + 1));
+  else if (command == "/system") conversation.restart(argument);
+  else if (command == "/image") conversation.attach(argument);
   else if (command == "/help") std::fputs(kHelp, stdout);
   else fmt::print(stderr, "xylem: unknown command {}; /help lists them\n", command);
   return true;

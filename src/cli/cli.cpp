@@ -59,10 +59,13 @@ void add_run(Program& p) {
                       "  xylem run 'What is the capital of France?'\n"
                       "  xylem run --model ~/models/Qwen3-0.6B --temperature 0 --stats 'Why is the sky blue?'\n"
                       "  xylem run --raw --max-tokens 50 'Once upon a time'\n"
+                      "  xylem run --image photo.jpg 'What is in the picture?'\n"
                       "  cat question.txt | xylem run --seed 7 > answer.txt",
                       o, run_prompt);
   c->add_option("prompt", o->prompt, "The prompt; - or nothing reads it from standard input")->type_name("PROMPT")->group("Prompt");
   c->add_option("--system", o->system, "System message before the prompt")->type_name("TEXT")->group("Prompt");
+  c->add_option("--image", o->images, "Picture (PNG, JPEG, WebP) shown before the prompt; may be given several times")
+      ->type_name("FILE")->take_all()->allow_extra_args(false)->group("Prompt");
   c->add_flag("--raw", o->raw, "Continue the prompt as it is, without the chat template")->group("Prompt");
   c->add_flag("--stats", o->stats, "Print token counts and speed to standard error")->group("Prompt");
   add_sampling_options(*c, o->sampling);
@@ -74,7 +77,7 @@ void add_chat(Program& p) {
   CLI::App* c = p.add(p.app, "chat",
                       "Talk with a model in the terminal.\n\nLines can be edited and found again with the arrow keys; they are kept in "
                       "~/.xylem_history. Ctrl-C stops the answer that is being written, Ctrl-D leaves. /clear forgets the conversation, "
-                      "/system TEXT sets the system message, /help lists the commands. Reads plain lines where the input is no terminal.",
+                      "/system TEXT sets the system message, /image FILE shows a picture with the next message, /help lists the commands. Reads plain lines where the input is no terminal.",
                       "Examples:\n"
                       "  xylem chat\n"
                       "  xylem chat --model ~/models/gemma-4-E2B-it --system 'Answer in one sentence.' --temperature 0.7\n"

@@ -18,6 +18,7 @@ struct RunOptions {
   ModelOptionsCli model;
   SamplingFlags sampling;
   std::string prompt, system;  // prompt empty: standard input
+  std::vector<std::string> images;  // files, shown before the prompt
   bool raw = false, stats = false;
 };
 Status run_prompt(RunOptions o);

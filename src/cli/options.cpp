@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace xylem {
 namespace {
@@ -28,7 +29,62 @@ CLI::Option* count_option(CLI::App& app, const std::string& name, int& target, i
   return app.add_option(name, target, text)->type_name("N")->check(CLI::Range(1, max));
 }
 
+// What goes with the engine, so with every command that loads a model.
+void add_image_options(CLI::App& app, EngineConfig& e) {
+  const char* group = "Images";
+  app.add_option("--mm-max-soft-tokens", e.images.max_soft_tokens,
+                 "Tokens of an image at most, for models with such budgets (Gemma 4): 70, 140, 280, 560 or 1120 (default: the checkpoint's)")
+      ->type_name("N")->check(CLI::IsMember({70, 140, 280, 560, 1120}))->group(group);
+  app.add_option("--mm-min-pixels-per-image", e.images.min_pixels,
+                 "Smaller images are enlarged to so many pixels, for models with such bounds (Qwen; default: the checkpoint's)")
+      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 40))->group(group);
+  app.add_option("--mm-max-pixels-per-image", e.images.max_pixels,
+                 "Larger images are reduced to so many pixels, for models with such bounds (Qwen; default: the checkpoint's)")
+      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 40))->group(group);
+  app.add_option("--mm-max-pixels", e.images.max_decoded_pixels,
+                 "Image files of more pixels (width x height) are refused before they are decoded (default: 67108864)")
+      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 40))->group(group);
+  app.add_option_function<int64_t>("--mm-cache-size",
+                                   [&e](int64_t mib) { e.mm_cache_bytes = mib == 0 ? -1 : mib << 20; },
+                                   "MiB for what the vision tower made of images, so that an image sent again is not computed again; 0: none is kept "
+                                   "(default: by the model)")
+      ->type_name("MIB")->check(CLI::Range(int64_t{0}, int64_t{1} << 24))->group(group);
+  app.add_flag("--language-model-only", e.language_model_only, "Leave the vision tower out: no memory for it, and no images")->group(group);
+}
+
+void add_media_options(CLI::App& app, ServerConfig& c) {
+  const char* group = "Images";
+  app.add_option("--allowed-local-media-path", c.media.local_path,
+                 "Folder below which requests may name image files, by file:// or as paths of /generate (default: none)")
+      ->type_name("DIR")->check(CLI::ExistingDirectory)->group(group);
+  app.add_option("--allowed-media-domains", c.media.domains,
+                 "Hosts that images may be fetched from by http(s)://, separated by commas; may be given several times (default: none)")
+      ->type_name("HOSTS")->delimiter(',')->take_all()->allow_extra_args(false)->group(group);
+  app.add_option_function<int>("--media-url-max-file-size-mb", [&c](int mb) { c.media.max_file_bytes = int64_t{mb} << 20; },
+                               "Largest image file, whichever way it comes, in MiB (default: 64)")
+      ->type_name("MB")->check(CLI::Range(1, 1024))->group(group);
+  app.add_option("--media-timeout", c.media.timeout_seconds, "Seconds that fetching an image may take in all (default: 10)")
+      ->type_name("SECONDS")->check(CLI::Range(0.1, 3600.0))->group(group);
+  count_option(app, "--mm-processor-worker-num", c.mm_processor_workers, 256,
+               "Threads that fetch, decode and prepare images (default: by the machine)")->group(group);
+  app.add_option_function<std::string>("--limit-mm-data-per-request",
+                                       [&c](const std::string& text) {
+                                         auto limit = parse_image_limit(text);
+                                         if (!limit) throw CLI::ValidationError("--limit-mm-data-per-request", limit.error().text);
+                                         c.max_images_per_request = *limit;
+                                       },
+                                       "Images that a request may have (default: as many as fit)")
+      ->type_name("N")->group(group);
+}
+
 }  // namespace
+
+Result<int> parse_image_limit(std::string_view text) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json limit = json.is_object() && json.contains("image") ? json["image"] : json;
+  if (limit.is_number_integer() && limit >= 0 && limit <= 1 << 20) return limit.get<int>();
+  return invalid(fmt::format("'{}' is not a limit; write a number, or {{\"image\": 4}}", text));
+}
 
 Result<int64_t> parse_bytes(std::string_view text) {
   const Error bad = invalid(fmt::format("'{}' is not a size; write bytes, or a number with K, M, G or T, such as 512M or 2G", text));
@@ -109,6 +165,8 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
   app.add_option("--pipeline-depth", e.pipeline_depth,
                  "1: plan a step after the one before has ended. 2: plan it while the one before runs; the tokens are the same")
       ->type_name("N")->check(CLI::IsMember({1, 2}))->group(cache);
+
+  add_image_options(app, e);
 }
 
 void add_server_options(CLI::App& app, ServerConfig& c) {
@@ -131,6 +189,8 @@ void add_server_options(CLI::App& app, ServerConfig& c) {
   app.add_option("--drain-timeout", c.drain_timeout_seconds,
                  "Seconds that running requests get to end when the server is told to stop (default: 30)")
       ->type_name("SECONDS")->check(CLI::Range(0.0, 86400.0))->group(http);
+
+  add_media_options(app, c);
 }
 
 void add_sampling_options(CLI::App& app, SamplingFlags& s) {

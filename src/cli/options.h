@@ -37,6 +37,8 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o);
 void add_server_options(CLI::App& app, ServerConfig& c);
 void add_sampling_options(CLI::App& app, SamplingFlags& s);
 
+// "4", or SGLang's {"image": 4}; how many images a request may have.
+Result<int> parse_image_limit(std::string_view text);
 // "2G", "512M", "1.5GiB", "4096": bytes. Units are powers of 1024.
 Result<int64_t> parse_bytes(std::string_view text);
 // 2147483648 -> "2.00 GiB".

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/image_file.h"
 #include "cli/session.h"
 
 namespace xylem {
@@ -19,6 +20,12 @@ Status run_prompt(RunOptions o) {
     while (!o.raw && o.prompt.ends_with('\n')) o.prompt.pop_back();  // the shell's, not the prompt's
   }
   if (o.prompt.empty()) return invalid("the prompt is empty; give it as an argument or on standard input");
+  if (o.raw && !o.images.empty()) return invalid("--image needs the chat template; it does not go with --raw");
+  Json images = Json::array();  // read before the seconds that loading takes
+  for (const std::string& file : o.images) {
+    TRY(Json part, image_part(file));
+    images.push_back(std::move(part));
+  }
   TRY(const auto session, Session::open(o.model, "warning"));
   Json body = sampling_body(o.sampling);
   if (o.raw) {
@@ -27,7 +34,7 @@ Status run_prompt(RunOptions o) {
   } else {
     body["messages"] = Json::array();
     if (!o.system.empty()) body["messages"].push_back({{"role", "system"}, {"content", o.system}});
-    body["messages"].push_back({{"role", "user"}, {"content", o.prompt}});
+    body["messages"].push_back({{"role", "user"}, {"content", message_content(o.prompt, images)}});
   }
   char last = '\n', last_reasoning = '\n';
   TRY(const Answer answer, session->ask(body, [&](std::string_view piece, bool reasoning) {

@@ -57,13 +57,19 @@ Result<std::unique_ptr<Session>> Session::open(ModelOptionsCli& o, const std::st
   TRY(ModelContext context, load_model_context(o.engine.model, o.chat_template_file, o.reasoning_parser));
   TRY(std::unique_ptr<Engine> engine, Engine::create(o.engine));
   Engine& e = *engine;
+  TRY_VOID(add_image_processor(context, e.info(), o.engine.images));
   return std::unique_ptr<Session>(new Session(std::unique_ptr<Impl>(new Impl{std::move(engine), App({}, std::move(context), e)})));
 }
 
 Result<Answer> Session::ask(const Json& body, const OnText& on_text, const std::atomic<bool>* stop) {
-  const App& app = impl_->app;
+  App& app = impl_->app;
   const double begin = now_seconds();
-  TRY(const TextJob job, body.contains("prompt") ? parse_completions(app, body) : parse_chat(app, body));
+  const bool raw = body.contains("prompt");
+  BodyImages images;
+  if (!raw) {
+    TRY(images, load_images(app, find_chat_images(body)));
+  }
+  TRY(const TextJob job, raw ? parse_completions(app, body) : parse_chat(app, body, images));
   TRY(GenerateRequest request, to_engine(app, job, job.prompts.front(), 0));
   const RequestId id = request.id = app.engine.next_id();
   Answer answer;

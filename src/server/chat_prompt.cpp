@@ -99,6 +99,7 @@ Result<Json> normalise_message(const Json& message, const std::string& path, Ima
   else if (std::find(std::begin(kRoles), std::end(kRoles), role) == std::end(kRoles))
     fields.fail("role", fmt::format("unknown role \"{}\"; use system, developer, user, assistant or tool.",
                                     role.substr(0, 32)));
+  static const Json none;
   const bool may_be_empty = role == "assistant" || role == "tool" || role == "function";
   std::string reasoning;
   fields.string("reasoning_content", reasoning);
@@ -108,7 +109,7 @@ Result<Json> normalise_message(const Json& message, const std::string& path, Ima
   Json out = Json::object();
   for (const auto& [key, value] : message.items())  // whatever else there is may matter to the template
     if (key != "content" && !value.is_null()) out[key] = value;
-  TRY(out["content"], normalise_content(content ? *content : Json(), fields.path("content"), reader));
+  TRY(out["content"], normalise_content(content ? *content : none, fields.path("content"), reader));
   if (out.contains("tool_calls")) parse_arguments(out["tool_calls"]);
   return out;
 }

@@ -52,11 +52,14 @@ Status JobRun::submit(const PromptJob& p, int index) {
   by_id_.emplace(id, slots_.size());
   slots_.push_back({.id = id, .prompt = &p, .submitted = now_seconds()});
   choices_.emplace_back(app_.model.tokenizer, p.prompt, p.options.output);
-  TRY_VOID(app_.engine.submit(std::move(request), mailbox_));
-  slots_.back().in_engine = true;
-  app_.active.add(p.rid, id);
-  ++running_;
-  return {};
+  app_.active.add(p.rid, id);  // before it runs: who sees it run can abort it
+  Status submitted = app_.engine.submit(std::move(request), mailbox_);
+  slots_.back().in_engine = submitted.ok();
+  if (submitted.ok())
+    ++running_;
+  else
+    app_.active.remove(p.rid, id);
+  return submitted;
 }
 
 void JobRun::advance(std::string& out) {

@@ -16,16 +16,16 @@ namespace {
 
 class RequestsTest : public testing::Test {
  protected:
-  using Parse = Result<TextJob> (*)(const App&, const Json&);
+  using Parse = Result<TextJob> (*)(const App&, const Json&, const BodyImages&);
   std::string error_of(Parse parse, const std::string& body) {
-    auto job = parse(app_, Json::parse(body));
+    auto job = parse(app_, Json::parse(body), {});
     return job.ok() ? "" : job.error().text;
   }
   std::string chat_error(const std::string& fields) {
     return error_of(parse_chat, R"({"messages": [{"role": "user", "content": "hi"}], )" + fields + "}");
   }
   TextJob job_of(Parse parse, const std::string& body) {
-    auto job = parse(app_, Json::parse(body));
+    auto job = parse(app_, Json::parse(body), {});
     CHECK(job.ok(), job.error().text);
     return *std::move(job);
   }
@@ -456,7 +456,7 @@ TEST_F(RequestsTest, RandomBodiesAreParsedOrRefused) {
     if (i % 3 == 1) body["prompt"] = make(2);
     if (i % 3 == 2) body["text"] = make(1);
     for (const Parse parse : {&parse_chat, &parse_completions, &parse_generate}) {
-      auto job = parse(app_, body);
+      auto job = parse(app_, body, {});
       if (!job.ok()) {
         EXPECT_FALSE(job.error().text.empty());
         continue;
