@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/http_client.h"
+#include "cli/image_file.h"
 #include "cli/session.h"
 
 namespace xylem {
@@ -22,32 +24,41 @@ namespace {
 struct Item {
   std::string task, expected, reference;
   Json messages;
-  bool reference_correct = false;
+  bool reference_correct = false, with_images = false;
   std::string answer, error;
 };
 
-struct Items {
-  std::vector<Item> list;
-  int with_images = 0;  // left out
-};
+// Parts {"type": "image"} of the messages become the pictures of `names`, in their order.
+Status put_images(Json& messages, const Json& names, const std::filesystem::path& folder) {
+  size_t next = 0;
+  for (Json& message : messages) {
+    if (!message.is_object() || !message.contains("content") || !message["content"].is_array()) continue;
+    for (Json& part : message["content"]) {
+      if (!part.is_object() || part.value("type", "") != "image") continue;
+      if (next == names.size() || !names[next].is_string()) return invalid("an item has more parts of type image than images");
+      TRY(part, image_part(folder / names[next++].get<std::string>()));
+    }
+  }
+  return next == names.size() ? Status{} : invalid("an item has more images than parts of type image");
+}
 
-Result<Items> read_items(const std::string& file) {
+Result<std::vector<Item>> read_items(const std::string& file) {
   std::ifstream in(file);
   if (!in) return not_found("cannot read " + file);
   const Json json = Json::parse(in, nullptr, /*allow_exceptions=*/false);
   const Error bad = invalid(file + R"(: expected {"items": [{"task", "messages", "expected", "reference_text", "reference_correct"}, ...]})");
   if (!json.is_object() || !json.contains("items") || !json["items"].is_array()) return bad;
-  Items items;
+  std::vector<Item> items;
   for (const Json& j : json["items"]) {
     if (!j.is_object()) return bad;
     for (const char* key : {"task", "expected", "reference_text"})
       if (!j.contains(key) || !j[key].is_string()) return bad;
     if (!j.contains("messages") || !j.contains("reference_correct") || !j["reference_correct"].is_boolean()) return bad;
-    if (j.contains("images") && !j["images"].empty()) {
-      items.with_images++;
-      continue;
-    }
-    items.list.push_back({j["task"], j["expected"], j["reference_text"], j["messages"], j["reference_correct"], {}, {}});
+    Item& item = items.emplace_back(Item{j["task"], j["expected"], j["reference_text"], j["messages"], j["reference_correct"]});
+    if (!j.contains("images") || j["images"].empty()) continue;
+    if (!j["images"].is_array() || !item.messages.is_array()) return bad;
+    item.with_images = true;
+    TRY_VOID(put_images(item.messages, j["images"], std::filesystem::path(file).parent_path()));
   }
   return items;
 }
@@ -114,6 +125,15 @@ struct Score {
   }
 };
 
+// What a message says, its pictures left out.
+std::string shown(const Json& message) {
+  const Json content = message.value("content", Json());
+  if (!content.is_array()) return content.dump();
+  std::string text;
+  for (const Json& part : content) text += part.value("type", "") == "text" ? part.value("text", "") : "[image] ";
+  return text;
+}
+
 void print_row(const std::string& name, const Score& s) {
   fmt::print("{:<14}{:>6}{:>9}{:>12}{:>9}\n", name, s.total, s.ours, s.reference, s.differ);
 }
@@ -121,12 +141,13 @@ void print_row(const std::string& name, const Score& s) {
 }  // namespace
 
 Status eval(EvalOptions o) {
-  TRY(Items items, read_items(o.file));
-  if (items.list.empty()) return invalid(o.file + ": no items without images");
+  TRY(std::vector<Item> items, read_items(o.file));
+  size_t left_out = 0;
   std::unique_ptr<Session> session;
   Ask ask;
   if (o.url.empty()) {
     TRY(session, Session::open(o.model, "warning"));
+    if (!session->engine().info().images) left_out = std::erase_if(items, [](const Item& i) { return i.with_images; });
     ask = [&](const Json& body) -> Result<std::string> {
       TRY(Answer a, session->ask(body, {}));
       return std::move(a.text);
@@ -135,27 +156,28 @@ Status eval(EvalOptions o) {
     TRY(const Url url, parse_url(o.url));
     ask = [url, key = o.api_key](const Json& body) { return ask_url(url, key, body); };
   }
+  if (items.empty()) return invalid(o.file + ": no items that this model takes");
   const double begin = now_seconds();
-  answer_all(items.list, o.concurrency, ask);
+  answer_all(items, o.concurrency, ask);
   const double seconds = now_seconds() - begin;
 
   std::vector<std::string> order;
   std::map<std::string, Score> by_task;
   Score all;
-  for (const Item& i : items.list) {
+  for (const Item& i : items) {
     if (!by_task.contains(i.task)) order.push_back(i.task);
     by_task[i.task].add(i);
     all.add(i);
     if (o.show_differences && i.answer != i.reference)
-      fmt::print("{}: {}\n  expected   {}\n  reference  {}\n  ours       {}\n", i.task, i.messages.back().value("content", Json()).dump(), i.expected,
+      fmt::print("{}: {}\n  expected   {}\n  reference  {}\n  ours       {}\n", i.task, shown(i.messages.back()), i.expected,
                  i.reference, i.error.empty() ? i.answer : "error: " + i.error);
   }
   fmt::print("{:<14}{:>6}{:>9}{:>12}{:>9}\n", "task", "items", "correct", "reference", "differ");
   for (const std::string& task : order) print_row(task, by_task[task]);
   print_row("total", all);
-  if (items.with_images) fmt::print("left out: {} items with images\n", items.with_images);
-  fmt::print("{:.1f} s, {:.1f} items/s\n", seconds, double(items.list.size()) / seconds);
-  for (const Item& i : items.list)
+  if (left_out) fmt::print("left out: {} items with images, which this model does not take\n", left_out);
+  fmt::print("{:.1f} s, {:.1f} items/s\n", seconds, double(items.size()) / seconds);
+  for (const Item& i : items)
     if (!i.error.empty()) return unavailable("some items got no answer; the first: " + i.error);
   return {};
 }
