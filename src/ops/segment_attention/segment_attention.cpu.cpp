@@ -245,6 +245,7 @@ void run(const SegmentAttention& a, Device& d, const Parts& parts) {
   check_shape("q", a.q, {n, heads, dim}), check_shape("k", a.k, {n, heads, dim}),
       check_shape("v", a.v, {n, heads, dim});
   check_contiguous("cu", a.cu, {a.cu.numel()}, DType::kI32), check_contiguous("y", a.y, {n, heads, dim});
+  CHECK(dim > 0 && dim + kPanel <= kRows * kBlockK, dim);
   Run(a, d, parts).run();
 }
 
