@@ -1,6 +1,6 @@
 // ActMul (act_mul.h).
 #include "pieces.clh"
-#include "act_any.clh"
+#include "act.clh"
 
 typedef struct {
   ulong gate; int4 gs; ulong up; int4 us; ulong y; int4 ys; int n, pieces, act, has_up; float limit;
@@ -18,7 +18,7 @@ FN void act_mul_body(PHASE_ARGS act_mul_args* a, int3 at, __local float* mem) {
   }
   UNROLL for (int u = 0; u < EACH; ++u) {
     const int i = PIECE_AT(at, a->pieces, u);
-    if (i < n) y[i] = act_any(a->act, g[u], v[u], a->limit);
+    if (i < n) y[i] = act_gated(a->act, g[u], v[u], a->limit);
   }
 }
 PHASE_KERNEL(act_mul, 0)

@@ -11,8 +11,8 @@ void run(const GatedMatMul& a, Device& d) {
   p.x = a.gate, p.up = a.up, p.act = a.act, p.limit = a.limit, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.gate.rows());
   gpu_product(p, GpuForm::kGemv1, gpu(d));
 }
-bool one_row(const GatedMatMul& a, const Device&) { return a.gate.rows() == 1 && a.act != Act::kGeluErf; }
-const Kernel<GatedMatMul> gemv(Dev::kOpenCl, "gemv", 30, one_row, run, "one row, not the exact GELU");
+bool one_row(const GatedMatMul& a, const Device&) { return a.gate.rows() == 1; }
+const Kernel<GatedMatMul> gemv(Dev::kOpenCl, "gemv", 30, one_row, run, "one row");
 
 }  // namespace
 }  // namespace xylem

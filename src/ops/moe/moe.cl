@@ -2,7 +2,7 @@
 // (routed.clh), the activation, and the weighted sum.
 #include "shim.clh"
 #include "rows.clh"
-#include "act_any.clh"
+#include "act.clh"
 #define WG 512
 
 // One work-group. The order of an expert's rows varies from run to run; no result depends on it.
@@ -46,7 +46,7 @@ void moe_act(__global const float* gate_up, __global float* y, int n, int act, f
   const long row = (long)get_group_id(1);
   if (i >= n) return;
   gate_up += row * 2 * n;
-  y[row * n + i] = act_any(act, gate_up[i], gate_up[n + i], limit);
+  y[row * n + i] = act_gated(act, gate_up[i], gate_up[n + i], limit);
 }
 
 // outs [tokens * choices, n], summed in the order of a token's list.
