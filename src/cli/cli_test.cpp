@@ -2,9 +2,12 @@
 #include <set>
 #include <sstream>
 
+#include <CLI/CLI.hpp>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/http_client.h"
+#include "cli/image_file.h"
 #include "cli/kernels.h"
 #include "cli/model_path.h"
 #include "cli/model_summary.h"
@@ -25,6 +28,52 @@ TEST(ParseBytes, TakesBytesAndUnitsOf1024) {
 
 TEST(ParseBytes, RefusesEverythingElse) {
   for (const char* bad : {"", "G", "-1", "2X", "2GG", "12 3", "nan", "inf", "1e30", "0x10", "2G2"}) EXPECT_FALSE(parse_bytes(bad).ok()) << bad;
+}
+
+TEST(ParseImageLimit, TakesANumberOrSglangsObject) {
+  EXPECT_EQ(*parse_image_limit("4"), 4);
+  EXPECT_EQ(*parse_image_limit("0"), 0);
+  EXPECT_EQ(*parse_image_limit(R"({"image": 3, "video": 1})"), 3);
+  for (const char* bad : {"", "-1", "many", "{}", R"({"video": 1})", R"({"image": "3"})", "1.5", "[1]", "99999999999"})
+    EXPECT_FALSE(parse_image_limit(bad).ok()) << bad;
+}
+
+TEST(ImageOptions, ReachTheEngineAndTheServer) {
+  ModelOptionsCli model;
+  ServerConfig server;
+  CLI::App app;
+  add_engine_options(app, model);
+  add_server_options(app, server);
+  app.parse("--mm-max-soft-tokens 140 --mm-min-pixels-per-image 1000 --mm-max-pixels-per-image 2000 --mm-max-pixels 3000 --mm-cache-size 5 "
+            "--language-model-only --allowed-media-domains a.org,b.org --allowed-media-domains c.org --allowed-local-media-path / "
+            "--media-url-max-file-size-mb 7 --media-timeout 2.5 --mm-processor-worker-num 3 --limit-mm-data-per-request 9");
+  EXPECT_EQ(model.engine.images.max_soft_tokens, 140);
+  EXPECT_EQ(model.engine.images.min_pixels, 1000);
+  EXPECT_EQ(model.engine.images.max_pixels, 2000);
+  EXPECT_EQ(model.engine.images.max_decoded_pixels, 3000);
+  EXPECT_EQ(model.engine.mm_cache_bytes, 5 << 20);
+  EXPECT_TRUE(model.engine.language_model_only);
+  EXPECT_EQ(server.media.domains, (std::vector<std::string>{"a.org", "b.org", "c.org"}));
+  EXPECT_EQ(server.media.local_path, "/");
+  EXPECT_EQ(server.media.max_file_bytes, 7 << 20);
+  EXPECT_EQ(server.media.timeout_seconds, 2.5);
+  EXPECT_EQ(server.mm_processor_workers, 3);
+  EXPECT_EQ(server.max_images_per_request, 9);
+  app.parse("--mm-cache-size 0");
+  EXPECT_EQ(model.engine.mm_cache_bytes, -1) << "none is kept; 0 in the engine's config is the default";
+}
+
+TEST(ImagePart, IsADataUrlOfAPicture) {
+  const auto part = image_part(XYLEM_SOURCE_DIR "/tests/golden/gemma4-e/image-0.png");
+  ASSERT_TRUE(part.ok()) << part.error().text;
+  EXPECT_TRUE((*part)["image_url"]["url"].get<std::string>().starts_with("data:image/png;base64,iVBOR"));
+  for (const char* bad : {"/no/such/file.png", XYLEM_SOURCE_DIR "/tests", XYLEM_SOURCE_DIR "/README.md"}) {
+    const auto refused = image_part(bad);
+    ASSERT_FALSE(refused.ok()) << bad;
+    EXPECT_NE(refused.error().text.find(bad), std::string::npos);
+  }
+  EXPECT_EQ(message_content("hi", Json::array()), "hi");
+  EXPECT_EQ(message_content("hi", Json::array({*part})).size(), 2u);
 }
 
 TEST(FormatBytes, PicksTheUnit) {

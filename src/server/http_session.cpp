@@ -23,6 +23,7 @@ using boost::system::error_code;
 
 constexpr uint32_t kMaxHeaderBytes = 32 << 10;
 constexpr double kLingerSeconds = 2;
+constexpr const char* kNoMemory = "The requests in flight take too much memory. Try again later.";
 constexpr size_t kLargeBodyBytes = 1 << 20;  // parsed by a worker, and part of the memory budget
 
 // Counts the request and logs its line, whichever way it ends.
@@ -233,6 +234,13 @@ asio::awaitable<void> dispatch_safely(Exchange& x, const Route& route) {
   co_await respond(x, std::move(response));
 }
 
+// Small ones, and those that will be refused for their size, do not count. False: there is no memory left for it.
+bool count_body(Exchange& x, uint64_t bytes) {
+  if (bytes < kLargeBodyBytes || bytes > x.app.config.max_body_bytes) return true;
+  x.memory = MemoryLease(x.app.memory);
+  return x.memory.grow(static_cast<int64_t>(bytes));
+}
+
 // Reads the body and answers.
 asio::awaitable<void> serve_body(Exchange& x, Connection::Parser& parser, const Route* route) {
   std::optional<HttpResponse> refusal = refuse(x, route);
@@ -240,10 +248,9 @@ asio::awaitable<void> serve_body(Exchange& x, Connection::Parser& parser, const 
   if (refusal && has_body) co_return co_await reject(x, *std::move(refusal));
   if (refusal) co_return co_await respond(x, *std::move(refusal));
   if (has_body) {
-    x.memory = MemoryLease(x.app.memory);
-    const uint64_t size = parser.content_length().value_or(0);
-    if (size >= kLargeBodyBytes && size <= x.app.config.max_body_bytes && !x.memory.grow(static_cast<int64_t>(size))) {
-      refusal = error_response(503, "The requests in flight take too much memory. Try again later.");
+    const auto announced = parser.content_length();
+    if (announced && !count_body(x, *announced)) {
+      refusal = error_response(503, kNoMemory);
       co_return co_await reject(x, *std::move(refusal));
     }
     const auto expect = parser.get()[http::field::expect];
@@ -255,6 +262,10 @@ asio::awaitable<void> serve_body(Exchange& x, Connection::Parser& parser, const 
       if (!is_http_error(ec)) co_return;
       refusal = refuse_bytes(x.app, ec);
       co_return co_await reject(x, *std::move(refusal));
+    }
+    if (!announced && !count_body(x, parser.get().body().size())) {
+      refusal = error_response(503, kNoMemory);
+      co_return co_await respond(x, *std::move(refusal));
     }
   }
   x.request.body = std::move(parser.get().body());

@@ -1,4 +1,5 @@
 """What the end-to-end tests share: the real binary as a server, plain HTTP, the goldens."""
+import base64
 import concurrent.futures
 import http.client
 import json
@@ -155,3 +156,23 @@ def in_parallel(n, f, items):
 def text_cases(model):
     data = json.loads((GOLDEN / model / "golden.json").read_text())
     return [c for c in data["cases"] if not c.get("images")], data["eos_token_ids"]
+
+
+def image_cases(model):
+    data = json.loads((GOLDEN / model / "golden.json").read_text())
+    return [c for c in data["cases"] if c.get("images")], data["eos_token_ids"]
+
+
+def picture(model, name):
+    return base64.b64encode((GOLDEN / model / name).read_bytes()).decode()
+
+
+def image_part(model, name, **kw):
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + picture(model, name), **kw}}
+
+
+def with_pictures(model, case):
+    """The messages of a golden case, its pictures as data URLs."""
+    names = iter(case["images"])
+    return [{**m, "content": [image_part(model, next(names)) if p["type"] == "image" else p for p in m["content"]] if isinstance(m["content"], list) else m["content"]}
+            for m in case["messages"]]
