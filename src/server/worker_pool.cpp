@@ -1,10 +1,14 @@
 #include "server/worker_pool.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <utility>
 
 namespace xylem {
 namespace {
+
+constexpr int kNiceness = 5;
 
 int default_threads() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 4, 2, 8); }
 
@@ -55,6 +59,8 @@ size_t WorkerPool::waiting() const {
 }
 
 void WorkerPool::work() {
+  // Of this thread alone, as Linux has it: where all cores compute, the tokens of running requests come first.
+  setpriority(PRIO_PROCESS, 0, kNiceness);
   std::unique_lock lock(mu_);
   while (true) {
     cv_.wait(lock, [&] { return stopped_ || !queue_.empty(); });
