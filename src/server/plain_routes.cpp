@@ -63,7 +63,7 @@ Json image_settings(const App& app) {
   if (!app.model.images) return nullptr;
   const ServerConfig& c = app.config;
   return {{"image_token_id", app.model.images->placeholder()},
-          {"max_tokens_per_image", app.model.images->max_tokens()},
+          {"max_tokens_per_image", app.engine.info().max_image_tokens},
           {"limit_mm_data_per_request", c.max_images_per_request < 0 ? Json() : Json(c.max_images_per_request)},
           {"allowed_local_media_path", c.media.local_path.empty() ? Json() : Json(c.media.local_path)},
           {"allowed_media_domains", c.media.domains},

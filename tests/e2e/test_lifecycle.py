@@ -98,17 +98,19 @@ class CommandLine(unittest.TestCase):
 
     def test_eval_scores_as_the_reference(self):
         reference = json.loads((GOLDEN / "demo/eval.json").read_text())
-        text = [i for i in reference["items"] if not i["images"]]
+        items = reference["items"]
+        with_images = sum(bool(i["images"]) for i in items)
         with Server() as server:
             for where in ([], ["--url", f"http://127.0.0.1:{server.port}"]):
                 r = xylem("eval", *where, GOLDEN / "demo/eval.json")
                 self.assertEqual(r.returncode, 0, r.stderr)
                 total = [line.split() for line in r.stdout.splitlines() if line.startswith("total")][0]
-                self.assertEqual(int(total[1]), len(text))
-                correct, expected = int(total[2]), sum(i["reference_correct"] for i in text)
+                self.assertEqual(int(total[1]), len(items))
+                correct, expected = int(total[2]), sum(i["reference_correct"] for i in items)
                 self.assertEqual(int(total[3]), expected)
                 self.assertLessEqual(abs(correct - expected), 2, r.stdout)
-                self.assertIn(f"{len(reference['items']) - len(text)} items with images", r.stdout)
+        r = xylem("eval", "--language-model-only", GOLDEN / "demo/eval.json")
+        self.assertIn(f"left out: {with_images} items with images", r.stdout, r.stderr)
 
     def test_bench_serving(self):
         with Server() as server:
