@@ -184,7 +184,7 @@ void add_eval(Program& p) {
                       "Score a model on a file of questions.\n\nThe file holds {\"items\": [{\"task\", \"messages\", \"expected\", "
                       "\"reference_text\", \"reference_correct\"}, ...]}. Each item is answered greedily; the table shows for each task how "
                       "many answers are right, how many the reference implementation had right, and how many differ from the reference's. "
-                      "Images are files beside it; a model that takes none leaves those items out.",
+                      "Images are files beside that file; a model that takes none leaves those items out.",
                       "Examples:\n"
                       "  xylem eval tests/golden/demo/eval.json\n"
                       "  xylem eval --url http://127.0.0.1:30000 --concurrency 16 tests/golden/demo/eval.json",

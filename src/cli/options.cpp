@@ -137,6 +137,7 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
   app.add_option("--isa", e.isa,
                  "Instruction set of the CPU kernels: auto (the best this machine has), scalar, avx2, avx512 or avx512_bf16")
       ->type_name("NAME")->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16"}))->group(machine);
+  app.add_flag("--tune", e.tune, "Before the start, measure the model's matrix products in every form that the GPU runs; the fastest ones are kept for this and later starts")->group(machine);
   app.add_flag("--disable-graph", e.disable_graph, "Make every launch of every step anew, instead of replaying those of a step of the same shape (GPUs)")->group(machine);
   app.add_option("--graph-max-batch", e.graph_max_batch, "Replay steps of at most this many requests [default: 256]")->check(CLI::Range(1, 65536))->group(machine);
   app.add_flag("--allow-fallback", e.allow_fallback, "Run operations that the device has no kernel for on the CPU, through copies: right, but slow. Without it they are an error at start")->group(machine);

@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "server/app.h"
 #include "server/body_images.h"
@@ -287,6 +289,46 @@ TEST_P(ImagesTest, FinalMessagesWithImagesCannotBeContinued) {
   Json body = chat({user("a"), {{"role", "assistant"}, {"content", {text("b"), image(url(0))}}}});
   body["continue_final_message"] = true;
   expect_has(error(body), {"continue_final_message"});
+}
+
+// Whatever a body holds, it ends in a job or an error, and the parsers ask for no image that was not found before.
+TEST_P(ImagesTest, RandomBodiesAreParsedOrRefused) {
+  std::mt19937 random(5);
+  const char* names[] = {"messages", "content", "role", "type",       "image_url", "image",
+                         "url",      "detail",  "text", "image_data", "input_ids"};
+  const std::string mark = app_.model.tokenizer->token(app_.model.images->placeholder());
+  const Json atoms[] = {nullptr,     true,   7,    1,      "",     "user",        "text",        "image",
+                        "image_url", "auto", mark, url(0), url(1), Json::array(), Json::object()};
+  const std::function<Json(int)> make = [&](int depth) -> Json {
+    const unsigned kind = random() % (depth > 0 ? 5 : 2);
+    if (kind < 2) return atoms[random() % std::size(atoms)];
+    if (kind == 2) return image(url(static_cast<int>(random() % 2)));
+    Json out = kind == 3 ? Json::array() : Json::object();
+    for (unsigned k = random() % 5; k > 0; --k) {
+      if (kind == 3)
+        out.push_back(make(depth - 1));
+      else
+        out[names[random() % std::size(names)]] = make(depth - 1);
+    }
+    return out;
+  };
+  int jobs = 0;
+  for (int i = 0; i < 800; ++i) {
+    Json body = Json::object();
+    const bool native = i % 2 == 0;
+    if (native) {
+      body[i % 4 == 0 ? "text" : "input_ids"] = i % 8 == 0 ? Json(mark) : make(2);
+      body["image_data"] = make(2);
+    } else {
+      body["messages"] = {user({make(1), make(2), text("a")}), make(3)};
+      if (i % 4 == 1) body["messages"].erase(1);
+    }
+    const auto r = request(body, native);
+    jobs += r.ok();
+    if (r.ok()) continue;
+    EXPECT_EQ(r.error().text.find("this route takes no images"), std::string::npos) << r.error().text;
+  }
+  EXPECT_GT(jobs, 20);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, ImagesTest, testing::Values("gemma4-e", "qwen3.5"), [](const auto& info) {

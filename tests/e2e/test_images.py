@@ -72,6 +72,8 @@ def add(name, model, *options):
 
 for m in MODELS:
     add("chunk_64_depth_2", m, "--chunked-prefill-size", 64, "--page-size", 16, "--pipeline-depth", 2)
+for m in ("gemma4-e", "qwen3.5-moe"):
+    add("no_cache_of_features", m, "--mm-cache-size", 0, "--page-size", 16)
 for m in ("gemma4-moe", "qwen3.5"):
     add("chunk_16_page_16_depth_1", m, "--chunked-prefill-size", 16, "--page-size", 16, "--pipeline-depth", 1)
     add("chunk_2048", m, "--chunked-prefill-size", 2048, "--page-size", 16)
