@@ -318,7 +318,7 @@ TEST_P(ImagesTest, RandomBodiesAreParsedOrRefused) {
     const bool native = i % 2 == 0;
     if (native) {
       body[i % 4 == 0 ? "text" : "input_ids"] = i % 8 == 0 ? Json(mark) : make(2);
-      body["image_data"] = make(2);
+      body["image_data"] = i % 16 == 0 ? Json(url(0)) : make(2);
     } else {
       body["messages"] = {user({make(1), make(2), text("a")}), make(3)};
       if (i % 4 == 1) body["messages"].erase(1);
