@@ -22,6 +22,11 @@
 #define V_GROUPS (TILE / 16 / V_SLICES)         // of 16 keys, of a slice
 #define LANES (WG / ROWS)                       // work-items that share the softmax of a row
 #define PITCH (TILE + 4)                        // of scores: rows in different banks
+#if X_HW == 1
+#define FEW _Pragma("nounroll")  // more spills registers
+#else
+#define FEW
+#endif
 
 // One float for each row.
 #if ROWS == 1
@@ -52,8 +57,8 @@ FN rows_t word_fma(uint w, const __local rows_t* ab, rows_t acc) {
 }
 
 typedef struct {
-  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; int block_tokens; ulong table; long table_stride; ulong cu_q, kv_len, limits, sinks; int has_sinks;
-  ulong y, part_o, part_ml; int batch, at_once, heads, group, heads_at_once, dim, padded; float scale; int window, max_parts, min_rounds, head_groups;
+  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; int block_tokens; ulong table; long table_stride; ulong cu_q, kv_len, sinks; int has_sinks;
+  ulong y, part_o, part_ml; int batch, at_once, heads, group, heads_at_once, dim, padded; float scale; int window, max_parts, min_rounds, head_groups; ulong limits;
 } attention_args;
 
 // In local memory: queries [dimension][row]; part [slice of the dimensions][key][row], at the end values of the slices of keys;
@@ -129,7 +134,7 @@ FN void attention_body(PHASE_ARGS attention_args* a, int3 at, __local float* mem
       const int token = r * TILE + key / 16 * 16;
       __global const uint* from = k_words(pages, clamp(token, first_group, last_group), words) + lane;
       rows_t s = (rows_t)(0.0f);
-      for (int i = 0; i < K_WORDS; i += 8) {
+      FEW for (int i = 0; i < K_WORDS; i += 8) {
         uint k[8];
         UNROLL for (int j = 0; j < 8; j++) k[j] = from[(long)min(k_slice * K_WORDS + i + j, words - 1) * 16];
         UNROLL for (int j = 0; j < 8; j++) s = word_fma(k[j], query + (k_slice * K_WORDS + i + j) * PAIR, s);

@@ -63,8 +63,8 @@ void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file
   if (parts > 1 && !(part_o = static_cast<float*>(g.scratch(size_t(all_parts * n.rows * (pd + 2)) * 4)))) return;
   float* part_ml = part_o ? part_o + all_parts * n.rows * pd : nullptr;
   g.launch(g.kernel(file, "attention", options), {{size_t(n.units), size_t(n.heads), size_t(parts)}, group_size}, a.q, Rows(a.q), c.pool, c.offset / p,
-           c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.limits, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
-           n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds, int(n.heads));
+           c.pool.stride[0] / p, c.head_elements() / p, c.block_tokens, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, int(bool(a.sinks)), a.y, part_o, part_ml, B,
+           n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.scale, a.window, parts, min_rounds, int(n.heads), a.limits);
   if (parts == 1) return;
   g.launch(g.kernel("attention_merge.cl", "attention_merge", "-DROWS=" + std::to_string(n.rows) + " -DTILE=" + std::to_string(tile) + limits), {{size_t(n.units), size_t(n.heads), size_t(n.rows) * ((size_t(c.dim) + kMerge - 1) / kMerge)}, kMerge}, part_o, part_ml,
            a.cu_q, a.kv_len, a.limits, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds, int(n.heads));

@@ -21,9 +21,9 @@ FN void load_lines(__global const uint* at, int line, int last, uint* v) {
 
 KERNEL(WG)
 void attention(__global const float* q, int4 qs, __global const uint* pool, long offset_words, long block_words, long head_words, int block_tokens,
-               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const int* limits, __global const float* sinks, int has_sinks,
+               __global const int* table, long table_stride, __global const int* cu_q, __global const int* kv_len, __global const float* sinks, int has_sinks,
                __global float* y, __global float* part_o, __global float* part_ml, int batch, int at_once, int heads, int group, int heads_at_once, int dim,
-               int padded, float scale, int window, int max_parts, int min_rounds, int head_groups) {
+               int padded, float scale, int window, int max_parts, int min_rounds, int head_groups, __global const int* limits) {
   SG_DECL(WG);
   __local uint4 query[DIMS / 32 * ROWS * 4];  // [32 dimensions][row][4 x 8 of them]
 #if WD > 1
