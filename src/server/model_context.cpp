@@ -128,7 +128,8 @@ Status add_reasoning(ModelContext& context, const Json& config, const std::strin
 Status add_image_processor(ModelContext& context, const EngineInfo& engine, const ImageOptions& options) {
   if (!engine.images) return {};
   TRY(context.images, ImageProcessor::load(context.model_path, options));
-  if (!context.images) return internal_error("The engine takes images, but the checkpoint describes no image processor.");
+  if (!context.images)
+    return internal_error("The engine takes images, but the checkpoint describes no image processor.");
   return {};
 }
 

@@ -24,7 +24,7 @@ struct ServerConfig {
   MediaAccess media;                  // what may be named in place of an image
   int max_images_per_request = -1;    // -1: no limit
   int mm_processor_workers = 0;       // threads that load images; 0: a quarter of the cores, 2 to 8
-  int64_t max_request_memory_bytes = int64_t{4} << 30;  // of large bodies and of images, over all requests: beyond it 503
+  int64_t max_request_memory_bytes = int64_t{4} << 30;  // large bodies and images of all requests: beyond it 503
   bool enable_metrics = true;                 // GET /metrics
   bool enable_cache_report = true;            // usage.prompt_tokens_details.cached_tokens
   bool incremental_streaming_output = false;  // /generate streams text since the last chunk instead of all text so far

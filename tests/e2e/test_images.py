@@ -2,8 +2,10 @@
 import base64
 import http.server
 import json
+import socket
 import subprocess
 import threading
+import time
 import unittest
 
 from harness import BINARY, GOLDEN, ROOT, Server, ServerTest, image_cases, image_part, in_parallel, picture, text_cases, with_pictures
@@ -200,6 +202,15 @@ class Requests(ServerTest):
 
         for got, want in in_parallel(12, one, range(36)):
             self.assertEqual(got, want)
+
+    def test_clients_that_leave(self):
+        for i in range(24):
+            body = json.dumps({"messages": with_pictures(self.model, self.cases[i % len(self.cases)]), "stream": True}).encode()
+            with socket.create_connection(("127.0.0.1", self.server.port)) as s:
+                s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                time.sleep(0.004 * (i % 8))
+        self.assertEqual(self.server.wait_idle()["num_used_tokens"], 0)
+        self.assertEqual(self.content(ask(image_part(self.model, "image-0.png"), QUESTION)), self.cases[0]["output_text"])
 
     @unittest.skipIf(openai is None, "the openai package is not installed and PyPI was not reachable")
     def test_openai_client(self):
