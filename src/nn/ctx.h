@@ -4,12 +4,15 @@
 #include <set>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/check.h"
 #include "cache/layout.h"
 #include "device/fallback.h"
 #include "device/op.h"
+#include "ops/gated_matmul/gated_matmul.h"
+#include "ops/matmul/matmul.h"
 
 namespace xylem {
 
@@ -74,12 +77,17 @@ struct DryNotes {
   bool call = false;                           // the device is dry, and wants to be called: Device::begin_dry
   std::map<std::string, std::string> refused;  // op -> its first call that the device has no kernel for
   std::set<std::string> fallback;              // ops of which some call runs on the host
+  std::vector<MatMul>* products = nullptr;     // if wanted: every matrix product
   template <class A>
   void see(const A& a, Device& d) {
     const Kernel<A>* k = find_kernel(a, d);
     if (!k) refused.try_emplace(A::kName, refusal(a, d));
     else if (k->name == std::string_view(kHostKernel)) fallback.insert(A::kName);
     else if (call) k->run(a, d);
+    if constexpr (std::is_same_v<A, MatMul>)
+      if (products) products->push_back(a);
+    if constexpr (std::is_same_v<A, GatedMatMul>)
+      if (products) products->push_back({a.up, a.w, a.bias, a.y, a.round_x});
   }
 };
 

@@ -102,4 +102,19 @@ Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& l
   return out;
 }
 
+std::vector<MatMul> products_of(Device& device, const Model& model, const StepLimits& limits, bool round_x) {
+  std::vector<MatMul> products;
+  DryNotes notes;
+  notes.products = &products;
+  const VisionTower* const tower = limits.image_patches > 0 ? model.vision() : nullptr;
+  DryStep s(limits, model.caches(), limits.tokens, limits.rows, limits.logit_rows, 0, /*images=*/false);
+  Stream stream(device);
+  Arena arena;
+  const std::vector<Tensor> pools = dry_pools(model.caches(), limits.block_tokens);
+  Ctx c{stream, s.batch, pools, arena, limits.block_tokens, round_x, /*dry=*/true, nullptr, &notes};
+  model.forward(c);
+  if (tower) ImageEncoder::dry_arena_bytes(device, *tower, limits.image_patches, round_x, &notes);
+  return products;
+}
+
 }  // namespace xylem

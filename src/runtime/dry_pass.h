@@ -29,4 +29,7 @@ struct DryPass {
 // data that is not null where there is a weight.
 Result<DryPass> dry_pass(Device& device, const Model& model, const StepLimits& limits, bool round_x, bool build);
 
+// The matrix products of the largest step and of the largest image. The model's weights are there.
+std::vector<MatMul> products_of(Device& device, const Model& model, const StepLimits& limits, bool round_x);
+
 }  // namespace xylem

@@ -93,6 +93,7 @@ struct EngineConfig {
   int pipeline_depth = 0;             // 1, or 2: plan the next step while one runs
   bool progress = true;               // loading bar on a terminal
   bool allow_fallback = false;        // ops without a kernel on the device run on the CPU, through copies
+  bool tune = false;                  // measure matrix products on the device before the start, and keep the fastest forms for later ones
   bool disable_graph = false;         // every step makes its launches anew
   int graph_max_batch = 256;          // running requests of a step up to which its launches are kept and replayed
   bool language_model_only = false;   // without the checkpoint's vision tower: no memory for it, no images

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "ops/matmul/tune.h"
 #include "runtime/choose_device.h"
 #include "runtime/memory_fit.h"
 #include "weights/checkpoint.h"
@@ -21,6 +22,17 @@ Result<bool> parse_round_x(const std::string& dtype, const Model& model) {  // t
   if (dtype != "float16") return invalid("unknown --dtype '" + dtype + "': use auto, bfloat16 or float32");
   const std::string why = model.float16_problem();
   return unsupported("--dtype float16 is not supported" + (why.empty() ? "" : " for this model, since " + why) + ": use auto, bfloat16 or float32");
+}
+
+Status tune(Device& device, const Model& model, const StepLimits& limits, bool round_x) {
+  if (device.kind() != Dev::kOpenCl) {
+    log::warn("--tune is ignored: the CPU's kernels have nothing to choose");
+    return {};
+  }
+  log::info("measuring matrix products; the first time on a device this takes a while");
+  TRY(const TuneReport report, tune_products(products_of(device, model, limits, round_x), device));
+  log::info("measured {} kinds of products in {:.1f} s: for {} of them another form than the rules' is kept", report.measured, report.seconds, report.changed);
+  return {};
 }
 
 void log_info(const EngineInfo& i, const MemoryFit& fit) {
@@ -86,6 +98,8 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   if (plan.pool_bound)
     log::warn("the KV cache of one kind of layers must be one piece of memory, of at most {:.1f} MiB on this device: it holds {} tokens", double(chosen.max_piece_bytes) / (1 << 20), plan.max_total_tokens);
   TRY(LoadedWeights weights, loader.load(*host, chosen.device.get()));
+
+  if (config.tune) TRY_VOID(tune(computes, *model, plan.limits(), round_x));
 
   LoadedEngine out;
   if (config.state_snapshot_interval && plan.snapshot_interval == 0) log::warn("--state-snapshot-interval is ignored: this model keeps no recurrent states");

@@ -53,6 +53,7 @@ Status OpenClDevice::start() {
   }
   unused_ = alloc(256);
   if (!unused_) return no_capacity(info_.name + ": no memory");
+  tuning_ = Tuning::load(info_);
   return {};
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/result.h"
 #include "device/device.h"
+#include "device/opencl/tuning.h"
 
 namespace xylem {
 
@@ -105,6 +106,8 @@ class OpenClDevice final : public Device {
   size_t end_dry() override;
   bool reserve_scratch(size_t bytes) override { return scratch(bytes) != nullptr || bytes == 0; }
   const OpenClInfo& info() const { return info_; }
+  Tuning& tuning() { return tuning_; }  // set before kernels are asked for; they only read it
+  const Tuning& tuning() const { return tuning_; }
 
   std::unique_ptr<CompiledPlan> compile(const Plan& plan) override;  // launches with their arguments bound; see phase_program.h
 
@@ -181,6 +184,7 @@ class OpenClDevice final : public Device {
   void enqueue_copy(void* to, const void* from, size_t bytes, bool wait, const char* what);
 
   OpenClInfo info_;
+  Tuning tuning_;
   cl_context context_ = nullptr;
   cl_command_queue queue_ = nullptr;
   std::mutex queue_mutex_;

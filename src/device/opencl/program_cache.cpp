@@ -16,17 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-uint64_t hash_of(std::string_view s, uint64_t h) {  // FNV-1a
-  for (const char c : s) h = (h ^ uint8_t(c)) * 0x100000001b3ull;
-  return h;
-}
-
-fs::path cache_folder() {
-  if (const char* x = std::getenv("XDG_CACHE_HOME"); x && *x) return fs::path(x) / "xylem";
-  if (const char* home = std::getenv("HOME"); home && *home) return fs::path(home) / ".cache/xylem";
-  return {};
-}
-
 // The key stands in the file too, so that neither a collision nor a cut file passes for a program.
 struct Entry {
   fs::path path;
@@ -35,9 +24,9 @@ struct Entry {
 
 Entry entry_for(const OpenClInfo& d, const std::string& source, const std::string& options) {
   Entry e;
-  e.key = fmt::format("xylem program 1\n{}\n{}\n{}\n{}\n{:016x} {}\n", d.name, d.driver, d.version, options, hash_of(source, 0xcbf29ce484222325ull), source.size());
+  e.key = fmt::format("xylem program 1\n{}\n{}\n{}\n{}\n{:016x} {}\n", d.name, d.driver, d.version, options, fnv1a(source), source.size());
   const fs::path folder = cache_folder();
-  if (!folder.empty()) e.path = folder / fmt::format("{:016x}{:016x}.bin", hash_of(e.key, 0xcbf29ce484222325ull), hash_of(source, 0x9e3779b97f4a7c15ull));
+  if (!folder.empty()) e.path = folder / fmt::format("{:016x}{:016x}.bin", fnv1a(e.key), fnv1a(source, 0x9e3779b97f4a7c15ull));
   return e;
 }
 
@@ -49,7 +38,7 @@ std::string read_binary(const Entry& e) {
   uint64_t sum = 0;
   std::memcpy(&sum, all.data() + e.key.size(), sizeof sum);
   std::string binary = all.substr(head);
-  return hash_of(binary, 0xcbf29ce484222325ull) == sum ? binary : "";
+  return fnv1a(binary) == sum ? binary : "";
 }
 
 void write_binary(const Entry& e, cl_program p) {
@@ -58,24 +47,8 @@ void write_binary(const Entry& e, cl_program p) {
   std::string binary(n, 0);
   unsigned char* out = reinterpret_cast<unsigned char*>(binary.data());
   if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof out, &out, nullptr) != CL_SUCCESS) return;
-  std::error_code ec;
-  fs::create_directories(e.path.parent_path(), ec);
-  static std::atomic<int> written{0};
-  const fs::path part = fmt::format("{}.{}.{}", e.path.string(), getpid(), written++);
-  const uint64_t sum = hash_of(binary, 0xcbf29ce484222325ull);
-  {
-    std::ofstream f(part, std::ios::binary);
-    f << e.key;
-    f.write(reinterpret_cast<const char*>(&sum), sizeof sum);
-    f << binary;
-    f.close();
-    if (!f) {  // no such folder, or no room
-      fs::remove(part, ec);
-      return;
-    }
-  }
-  fs::rename(part, e.path, ec);  // whole or not at all, also when two start at once
-  if (ec) fs::remove(part, ec);
+  const uint64_t sum = fnv1a(binary);
+  write_whole_file(e.path, e.key + std::string(reinterpret_cast<const char*>(&sum), sizeof sum) + binary);
 }
 
 std::string log_of(cl_program p, cl_device_id id) {
@@ -88,6 +61,26 @@ std::string log_of(cl_program p, cl_device_id id) {
 }
 
 }  // namespace
+
+fs::path cache_folder() {
+  if (const char* x = std::getenv("XDG_CACHE_HOME"); x && *x) return fs::path(x) / "xylem";
+  if (const char* home = std::getenv("HOME"); home && *home) return fs::path(home) / ".cache/xylem";
+  return {};
+}
+
+bool write_whole_file(const fs::path& path, std::string_view bytes) {
+  std::error_code ec;
+  fs::create_directories(path.parent_path(), ec);
+  static std::atomic<int> written{0};
+  const fs::path part = fmt::format("{}.{}.{}", path.string(), getpid(), written++);
+  std::ofstream f(part, std::ios::binary);
+  f << bytes;
+  f.close();
+  if (f) fs::rename(part, path, ec);
+  if (f && !ec) return true;
+  fs::remove(part, ec);  // no such folder, or no room
+  return false;
+}
 
 Result<cl_program> build_program(cl_context context, const OpenClInfo& d, const std::string& file, const std::string& source, const std::string& options) {
   const Entry entry = entry_for(d, source, options);

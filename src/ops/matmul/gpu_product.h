@@ -9,6 +9,7 @@ namespace xylem {
 enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide, kSkinny8, kSkinny16 };
 int form_rows(GpuForm f);
 bool form_suits(GpuForm f, DType weights, bool round_x);
+bool form_runs(GpuForm f, DType weights, bool round_x, const OpenClInfo& d);  // the same, and the device can run it
 bool runs_mma(const OpenClInfo& d);  // whether the kMma forms run at all; where they are emulated others are faster
 // The kMma form for so many rows of one matrix, of `matrices` that are multiplied at a time.
 GpuForm mma_form(int64_t rows, int64_t matrices, int64_t outputs, const OpenClInfo& d);

@@ -63,6 +63,11 @@ bool form_suits(GpuForm f, DType weights, bool round_x) {
   return !is_mad(f) || (weights == DType::kBF16 && round_x);
 }
 bool runs_mma(const OpenClInfo& d) { return d.lanes != LaneMode::kIntel; }
+bool form_runs(GpuForm f, DType weights, bool round_x, const OpenClInfo& d) {
+  if ((is_mma(f) || is_skinny(f)) && !runs_mma(d)) return false;
+  if (is_mad(f) && d.lanes == LaneMode::kNvidia) return false;  // fragments through shuffles: never the fastest
+  return form_suits(f, weights, round_x);
+}
 GpuForm mma_form(int64_t rows, int64_t matrices, int64_t outputs, const OpenClInfo& d) {
   if (rows <= 32) return GpuForm::kMmaFew32;
   if (rows <= 64) return GpuForm::kMmaFew64;
