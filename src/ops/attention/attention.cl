@@ -22,8 +22,8 @@
 #define V_GROUPS (TILE / 16 / V_SLICES)         // of 16 keys, of a slice
 #define LANES (WG / ROWS)                       // work-items that share the softmax of a row
 #define PITCH (TILE + 4)                        // of scores: rows in different banks
-#if X_HW == 1
-#define FEW _Pragma("nounroll")  // more spills registers
+#if X_HW == 1 && (F32 || DIMS <= 64)
+#define FEW _Pragma("nounroll")  // there more spills registers, and elsewhere less
 #else
 #define FEW
 #endif
