@@ -1,6 +1,7 @@
 #include "runtime/image_encoder.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/clock.h"
 
@@ -51,13 +52,16 @@ ImageEncoder::Entries::iterator ImageEncoder::find(const ContentHash& hash) {
   return it->second;
 }
 
-// Those that are not kept, each once, as far as one call of the tower takes them.
+// Those that are not kept, each once, as far as one call of the tower takes them; of the first ones, as many as can be kept together.
 ImageList ImageEncoder::missing(const ImageList& images) {
   ImageList list;
-  int patches = 0;
+  std::set<ContentHash> seen;
+  int patches = 0, pages = 0;
   for (const auto& image : images) {
-    const bool there = find(image->hash) != entries_.end() || std::any_of(list.begin(), list.end(), [&](const auto& other) { return other->hash == image->hash; });
-    if (there) continue;
+    if (!seen.insert(image->hash).second) continue;
+    pages += pages_of(image->tokens(), kPageRows);
+    if (pages > pages_of(limits_.rows, kPageRows)) break;
+    if (find(image->hash) != entries_.end()) continue;
     CHECK(image->patches() <= limits_.patches, image->patches(), limits_.patches);
     if (patches + image->patches() > limits_.patches) break;
     list.push_back(image), patches += image->patches();

@@ -30,8 +30,8 @@ class ImageEncoder {
   bool ok() const { return memory_ && arena_memory_; }  // false: there was no memory
 
   // One thread at a time, all of these. Errors are the device's.
-  // Works on those of the images whose rows are not there, for so long or a layer more. True when all are. An encoding under way of
-  // other images is given up.
+  // Works on those of the images whose rows are not there, for so long or a layer more. True when all are, or as many of the first ones
+  // as can be kept together. An encoding under way of other images is given up.
   Result<bool> advance(const ImageList& images, double seconds);
   // Puts the rows that each image contributes to a step into `to` [R, width]; what is not there is encoded first.
   Status place(std::span<const StepImage> images, Tensor to);

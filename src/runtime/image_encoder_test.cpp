@@ -141,6 +141,21 @@ TEST_F(ImageEncoderTest, WorkForOthersIsGivenUp) {
   expect_near(placed(*e, a, 0, 16), alone(a), "a");
 }
 
+// More images than can be kept: as many of the first as fit, the others when a step needs them.
+TEST_F(ImageEncoderTest, MoreImagesThanCanBeKept) {
+  const auto e = encoder(48);  // three pages
+  ImageList images;
+  for (uint64_t i = 0; i < 4; i++) images.push_back(image(3, 6, 20 + i));  // two pages each
+  EXPECT_TRUE(*e->advance(images, kForever));
+  EXPECT_EQ(e->totals().encoded, 1u);
+  for (const auto& p : images) expect_near(placed(*e, p, 0, 18), alone(p), "in turn");
+  EXPECT_EQ(e->totals().encoded, 4u);
+  ImageList tiny;
+  for (uint64_t i = 0; i < 8; i++) tiny.push_back(image(1, 1, 40 + i));  // a page each, far fewer patches than a call takes
+  EXPECT_TRUE(*e->advance(tiny, kForever));
+  for (const auto& p : tiny) expect_near(placed(*e, p, 0, 1), alone(p), "tiny");
+}
+
 // More images than one call takes.
 TEST_F(ImageEncoderTest, ManyImagesTakeSeveralCalls) {
   const auto e = encoder(160);
