@@ -71,6 +71,11 @@ ImageList ImageEncoder::missing(const ImageList& images) {
 
 Result<bool> ImageEncoder::advance(const ImageList& images, double seconds) {
   const double begun = now_seconds();
+  const auto is_same = [](const std::weak_ptr<const ImagePatches>& a, const auto& b) { return !a.owner_before(b) && !b.owner_before(a); };
+  if (!std::equal(asked_.begin(), asked_.end(), images.begin(), images.end(), is_same)) {
+    asked_.assign(images.begin(), images.end());
+    for (const auto& image : images) found_ += find(image->hash) != entries_.end();
+  }
   const auto wanted = [&](const auto& of_job) { return std::any_of(images.begin(), images.end(), [&](const auto& image) { return image->hash == of_job->hash; }); };
   if (job_ && !std::all_of(job_->images.begin(), job_->images.end(), wanted)) job_.reset();
   while (true) {
@@ -96,8 +101,6 @@ Status ImageEncoder::place(std::span<const StepImage> images, Tensor to) {
       begin(missing({all.begin() + std::ptrdiff_t(i), all.end()}));
       while (job_) TRY_VOID(step());
       entry = find(image.patches->hash);
-    } else {
-      found_++;
     }
     CHECK(entry != entries_.end() && to.contiguous(), i);
     CHECK(image.row + image.count <= to.dim[0] && image.first + image.count <= image.patches->tokens(), image.row, image.count, to.dim[0]);

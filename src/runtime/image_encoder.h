@@ -39,7 +39,7 @@ class ImageEncoder {
   Result<std::vector<float>> encode(std::shared_ptr<const ImagePatches> image);
 
   struct Totals {
-    uint64_t encoded = 0, found = 0;  // images; found: those wanted whose rows were there
+    uint64_t encoded = 0, found = 0;  // images; found: those of a new list for advance() whose rows were there
     double seconds = 0;               // of the tower
   };
   Totals totals() const { return {encoded_, found_, seconds_}; }  // any thread
@@ -78,6 +78,7 @@ class ImageEncoder {
   Buffer memory_, arena_memory_;
   Arena arena_;
   std::optional<Job> job_;
+  std::vector<std::weak_ptr<const ImagePatches>> asked_;  // of the last advance()
   Tensor rows_;                      // of the job that ended last, in the arena
   std::vector<int> free_;
   Entries entries_;

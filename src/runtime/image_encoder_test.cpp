@@ -102,7 +102,9 @@ TEST_F(ImageEncoderTest, ImagesOfOneCallDoNotSeeEachOther) {
   EXPECT_EQ(e->totals().encoded, 2u);  // the third has the content of the first
   expect_near(placed(*e, one, 0, 18), alone(one), "first");
   expect_near(placed(*e, two, 0, 10), alone(two), "second");
-  EXPECT_EQ(e->totals().found, 2u);
+  EXPECT_EQ(e->totals().found, 0u);
+  EXPECT_TRUE(*e->advance({two, image(1, 1, 5)}, kForever));
+  EXPECT_EQ(e->totals().found, 1u);
 }
 
 TEST_F(ImageEncoderTest, PlacesAnyPartOfAnImage) {
