@@ -10,7 +10,12 @@
 #endif
 #define WG 256
 #define TEAM (WG / 4)                            // lines that the group loads at once
-#define LOADS (ROWS == 8 ? (WT >= 3 || X_HW == 1 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : 4)  // of a work-item and block; more spill registers
+// Lines of a work-item and block; more spill registers.
+#if GATED && WT == 3 && SG == 8
+#define LOADS 2
+#else
+#define LOADS (ROWS == 8 ? (WT >= 3 || X_HW == 1 ? 1 : 2) : ROWS == 4 && WT >= 3 ? 2 : 4)
+#endif
 #define BLOCK (TEAM * LOADS)                     // lines
 #define WISH (4096 / (P * ROWS * BLOCK))         // blocks whose x is kept at a time
 #define CHUNK ((WISH > 0 ? WISH : 1) * BLOCK)    // lines
