@@ -48,13 +48,14 @@ void reference(const QkvStore& a) {
 // As models call it. norms: 'w' with weights, 'p' plain, '-' none, of q, k and v.
 struct Call { const char* label; int heads, kv_heads, dim, pairs; const char* norms; bool interleaved; float w_offset; };
 
-// Slots of T tokens in a pool of two blocks and more: pairs and halves of them, and tokens that are not stored.
+// Slots of T tokens in a pool of two blocks and more: pairs and halves of them, and tokens that are not stored. Of many tokens 37
+// begin with the second half of a pair; others with one token each of some sequences.
 void set_slots(QkvStore& a) {
   if (!a.slots) return;
   const int n = a.cache.block_tokens;
-  const int32_t few[6] = {3 * n + 14, 3 * n + 15, -1, n, n + 1, 2 * n + 2};
+  const int32_t few[6] = {3 * n + 14, 3 * n + 15, -1, n, n + 1, 2 * n + 2}, alone[4] = {0, 3, 6, 8};
   const int64_t T = a.slots.numel();
-  for (int64_t t = 0; t < T; t++) a.slots.as<int32_t>()[t] = T <= 6 ? few[(t + T) % 6] : t == 5 ? -1 : int32_t(n + 5 + t);
+  for (int64_t t = 0; t < T; t++) a.slots.as<int32_t>()[t] = T <= 6 ? few[(t + T) % 6] : T > 37 && t < 4 ? alone[t] : t == 5 ? -1 : int32_t(n + (T > 37 ? 4 : 5) + t);
 }
 
 QkvStore make(const Call& c, int64_t T, DType type, int block_tokens) {
@@ -85,12 +86,14 @@ CaseList<QkvStore> cases() {
       {"norm, rope, plain v", 8, 1, 256, 128, "wwp", false, 0}, {"dim 512", 8, 1, 512, 256, "wwp", false, 0},
       {"partial rope", 4, 2, 256, 32, "ww-", false, 1},      {"q alone", 8, 0, 256, 128, "w--", false, 0},
       {"interleaved", 3, 3, 40, 10, "-w-", true, 0},         {"odd pairs", 5, 1, 72, 9, "pww", false, 0},
-      {"norms alone", 2, 2, 20, 0, "wpp", false, 1},
+      {"interleaved quads", 3, 5, 40, 12, "ww-", true, 0},     {"quads alone", 5, 3, 24, 8, "pwp", true, 0},
+      {"norms alone", 2, 2, 20, 0, "wpp", false, 1},         {"wide q alone", 1, 0, 136, 68, "w--", false, 0},
   };
   for (const Call& c : calls)
     for (DType type : {DType::kBF16, DType::kF32})
-      for (int64_t T : {1, 2, 6, 37})
-        list.push_back({std::string(c.label) + " " + dtype_name(type) + " of " + std::to_string(T), make(c, T, type, T > 6 ? 32 : 16), set_slots, type == DType::kBF16 ? 1e-7 : 0});
+      for (int64_t T : {1, 2, 6, 37, c.dim > 64 ? 0 : 45})
+        if (T > 0)
+          list.push_back({std::string(c.label) + " " + dtype_name(type) + " of " + std::to_string(T), make(c, T, type, T > 6 ? 32 : 16), set_slots, type == DType::kBF16 ? 1e-7 : 0});
   return list;
 }
 const OpSpec<QkvStore> spec(reference, cases, 1e-11);
