@@ -25,7 +25,7 @@ void gated_delta(__global const float* q, long q_stride, int q_head, __global co
 #endif
   __local float vl[TILE * COLS], sums[3 * WG], parts[2][2 * WG], k_unit[TILE], q_unit[TILE], kq[TILE], beta[TILE], decay[TILE];
   const int lid = (int)get_local_id(0), h = (int)get_group_id(1), b = (int)get_group_id(2), kh = h / (heads / key_heads);
-  const int part = lid / COLS, col = lid % COLS, c = (int)get_group_id(0) * COLS + col, at = min(c, V - 1);
+  const int part = lid / COLS, col = lid % COLS, c = (int)get_group_id(0) * COLS + col;
   const int tok = lid / LANES, lane = lid % LANES;  // as a loader
   const int first = cu_q[b], n = cu_q[b + 1] - first, len = kv_len[b], begin = len - n, from = state_in[b];
   const float rate = -exp(a_log[h]);
@@ -40,7 +40,7 @@ void gated_delta(__global const float* q, long q_stride, int q_head, __global co
     float s[ROWS];
     UNROLL for (int r = 0; r < ROWS; ++r) {
       const int d = part * ROWS + r;
-      s[r] = n > 0 && from >= 0 && d < K ? old[d * V + at] : 0.0f;
+      s[r] = n > 0 && from >= 0 && c < V && d < K ? old[d * V + c] : 0.0f;  // nobody else's: states change in place
     }
     UNROLL for (int r = 0; r < ROWS / 4; ++r) state[r] = (float4)(s[4 * r], s[4 * r + 1], s[4 * r + 2], s[4 * r + 3]);
   }
