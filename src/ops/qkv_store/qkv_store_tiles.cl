@@ -70,7 +70,7 @@ FN void load_rotation(const __global float* table, int t, int j, int pairs, quad
 }
 FN void rotate_head(quads* v, const quads* r) {
 #if INTERLEAVED
-  const float4 x = (float4)(v->first.even, v->second.even), y = (float4)(v->first.odd, v->second.odd);
+  const float4 x = (float4)(v->first.x, v->first.z, v->second.x, v->second.z), y = (float4)(v->first.y, v->first.w, v->second.y, v->second.w);
 #else
   const float4 x = v->first, y = v->second;
 #endif
