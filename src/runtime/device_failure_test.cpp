@@ -119,6 +119,42 @@ TEST_F(DeviceFailure, AnyCallOfAStepMayFail) {
   }
 }
 
+// An image's request ends with an error of its own, wherever its encoding or its steps fail, and nothing wrong is kept of it.
+TEST_F(DeviceFailure, AnyCallForAnImageMayFail) {
+  auto processor = ImageProcessor::load(config().model, {});
+  ASSERT_TRUE(processor.ok() && *processor);
+  Image picture{40, 30, std::vector<uint8_t>(40 * 30 * 3)};
+  for (size_t i = 0; i < picture.rgb.size(); i++) picture.rgb[i] = uint8_t(i * 7);
+  const auto patches = (*processor)->process(picture);
+  ASSERT_TRUE(patches.ok());
+  const std::vector<std::shared_ptr<const ImagePatches>> images{std::make_shared<const ImagePatches>(*patches)};
+  const TokenId placeholder[] = {(*processor)->placeholder()};
+  const auto prompt = (*processor)->expand(placeholder, images);
+  ASSERT_TRUE(prompt.ok());
+  const auto ask = [&](Engine& e) {
+    GenerateRequest r;
+    r.id = e.next_id(), r.sampling.temperature = 0, r.max_new_tokens = 8, r.prompt = prompt->ids, r.images = {{prompt->first_token[0], images[0]}};
+    auto sink = std::make_shared<Collector>();
+    EXPECT_TRUE(e.submit(std::move(r), sink).ok());
+    return sink->wait();
+  };
+  std::vector<TokenId> want;
+  for (const int depth : {1, 2})
+    for (const int calls : {0, 1, 5, 12, 40, 90, 200}) {
+      EngineConfig c = config();
+      c.pipeline_depth = depth;
+      auto e = start(c);
+      ASSERT_TRUE(e);
+      opencl_faults().code = CL_OUT_OF_RESOURCES, opencl_faults().fail_count = 1, opencl_faults().fail_copies = true, opencl_faults().fail_after = calls;
+      expect_failed(ask(*e), "OpenCL error -5");
+      const Collector::All got = ask(*e);
+      EXPECT_EQ(got.tokens.size(), 8u) << got.error.text;
+      if (want.empty()) want = got.tokens;
+      EXPECT_EQ(got.tokens, want) << "depth " << depth << ", call " << calls;
+      EXPECT_TRUE(e->health().ok);
+    }
+}
+
 TEST_F(DeviceFailure, ALostDeviceEndsEverything) {
   for (const int depth : {1, 2}) {
     EngineConfig c = config();

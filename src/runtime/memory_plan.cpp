@@ -79,11 +79,12 @@ int default_chunk(int64_t prompt_parameters, int threads) {
   return chunk;
 }
 
-void plan_images(const EngineConfig& config, const VisionTower& tower, bool whole, int max_tokens, MemoryPlan& p) {
+void plan_images(const EngineConfig& config, const VisionTower& tower, bool whole, int max_tokens, const CacheRoom& room, MemoryPlan& p) {
   p.image_tokens = std::min(max_tokens, p.context);
   p.image_patches = p.image_tokens * tower.cell() * tower.cell();
   if (whole) p.whole_tokens = p.image_tokens;
-  const int64_t kept = config.mm_cache_bytes < 0 ? 0 : config.mm_cache_bytes ? config.mm_cache_bytes : kDefaultImageBytes;
+  const int64_t by_default = std::min(kDefaultImageBytes, std::max<int64_t>(room.bytes, 0) / 16);
+  const int64_t kept = config.mm_cache_bytes < 0 ? 0 : config.mm_cache_bytes ? config.mm_cache_bytes : by_default;
   p.image_rows = std::clamp<int64_t>(kept / (int64_t(tower.width()) * 4), 2 * p.image_tokens, 1 << 26);
 }
 
@@ -106,7 +107,7 @@ Result<MemoryPlan> plan_memory(const EngineConfig& config, const Model& model, i
   p.max_queued = config.max_queued_requests ? config.max_queued_requests : 2048;
   p.max_logit_rows = int(std::clamp<int64_t>(64 * kMiB / (4 * model.vocab_size()), 16, 512));
   p.rope_axes = model.rope_axes();
-  if (model.vision() && max_image_tokens > 0) plan_images(config, *model.vision(), model.whole_images(), max_image_tokens, p);
+  if (model.vision() && max_image_tokens > 0) plan_images(config, *model.vision(), model.whole_images(), max_image_tokens, room, p);
 
   const std::vector<CacheGroup>& groups = model.caches().groups();
   for (const CacheGroup& g : groups)
