@@ -61,7 +61,7 @@ MUTANTS = [
     ("a row beyond the last is spliced in", "race-only", r"Invalid read[^$]*Kernel: splice_rows", "splice_rows/pieces 7x31",
      "splice_rows.cl", "known = taken >= 0 && taken < a->count;", "known = taken >= 0;"),
     ("lines of K are read before all tokens are there", "race-only", r"data race[^$]*Kernel: qkv_store_tiles", "qkv_store/tiles store dim 8 bfloat16 of 37",
-     "qkv_store_tiles.cl", "  wg_barrier();\n  if (kind == 1) {  // a line", "  if (kind == 1) {  // a line"),
+     "qkv_store_tiles.cl", "  wg_barrier();\n  if (line_slot >= 0) {", "  if (line_slot >= 0) {"),
     ("sums of heads are read before all are there", "race-only", r"data race[^$]*Kernel: qkv_store_tiles", "qkv_store/tiles wide q alone bfloat16 of 37",
      "qkv_store_tiles.cl", "    wg_barrier();                                                                                       \\\n", ""),
     ("the second of two lone tokens is forgotten", "parity", r"WRONG qkv_store/tiles", "qkv_store/tiles store dim 8 bfloat16 of 45",

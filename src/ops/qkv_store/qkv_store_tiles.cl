@@ -172,6 +172,7 @@ FN void tile_part(PHASE_ARGS qkv_store_tiles_args* a, int kind, int part, int t0
   const int j = 4 * lane, pairs = kind == 2 ? 0 : a->pairs;
   // Of the quads in a head.
   const int2 at = INTERLEAVED && kind != 2 ? (int2)(2 * j, 2 * j + 4) : j < pairs ? (int2)(j, j + pairs) : (int2)(j + pairs, j + 4 * LANES);
+  const int line_slot = kind == 1 ? slot_at(a, t0 + lid % TILE) : -1;  // of the token whose words of K this work-item writes
   quads turn;
   for (int round = 0; round < rounds; round++) {
     int t[2], h[2];
@@ -199,11 +200,11 @@ FN void tile_part(PHASE_ARGS qkv_store_tiles_args* a, int kind, int part, int t0
     quads x[2], w;
     UNROLL for (int i = 0; i < 2; i++) load_head(from + (long)t[i] * strides.x + (long)h[i] * strides.y, at, t[i] < tokens && h[i] < heads ? dim : 0, &x[i]);
     if (round == 0 || kind == 1) load_rotation(table, t[0], j, t[0] < tokens ? pairs : 0, &turn);
+    if (a->norms >> kind & 1) load_weights(a, kind, at, &w);
 
     float2 s = (float2)(square_sum(&x[0]), square_sum(&x[1]));
     HEAD_SUMS(s, round)
     if (a->norms >> kind & 1) {
-      load_weights(a, kind, at, &w);
       scale_head(&x[0], s.x, &w, a);
       scale_head(&x[1], s.y, &w, a);
     }
@@ -227,15 +228,13 @@ FN void tile_part(PHASE_ARGS qkv_store_tiles_args* a, int kind, int part, int t0
     }
   }
   wg_barrier();
-  if (kind == 1) {  // a line of the cache has a word of each of 16 tokens
-    const int t = lid % TILE, slot = slot_at(a, t0 + t), words = a->padded / P;
-    if (slot >= 0) {
-      int token;
-      __global uint* to = slot_head(a, slot, h0, &token);
-      to += (long)(token / 16) * 16 * words + token % 16;
-      for (int h = 0; h < min(KV_HEADS, heads - h0); h++)
-        for (int i = lid / TILE; i < words; i += WG / TILE) to[h * a->head_words + i * 16] = rows[(h * TILE + t) * PITCH + i];
-    }
+  if (line_slot >= 0) {  // a line of the cache has a word of each of 16 tokens
+    const int words = a->padded / P;
+    int token;
+    __global uint* to = slot_head(a, line_slot, h0, &token);
+    to += (long)(token / 16) * 16 * words + token % 16;
+    for (int h = 0; h < min(KV_HEADS, heads - h0); h++)
+      for (int i = lid / TILE; i < words; i += WG / TILE) to[h * a->head_words + i * 16] = rows[(h * TILE + lid % TILE) * PITCH + i];
   }
 }
 
