@@ -20,8 +20,10 @@
 #define LANE_WORDS (X_HW == 0 ? 8 * WG : 0)         // for emulated lanes
 #if X_HW == 2
 #define lane_xor(x, m) as_float(nv_bfly(as_uint(x), m))
+#define anew(i) asm volatile("" : "+r"(i))  // addresses of a round are computed in it, or they take a quarter of the registers
 #else
 #define lane_xor(x, m) sg_shuffle(x, get_sub_group_local_id() ^ (m))
+#define anew(i)
 #endif
 
 typedef struct {
@@ -174,7 +176,9 @@ FN void tile_part(PHASE_ARGS qkv_store_tiles_args* a, int kind, int part, int t0
   const int2 at = INTERLEAVED && kind != 2 ? (int2)(2 * j, 2 * j + 4) : j < pairs ? (int2)(j, j + pairs) : (int2)(j + pairs, j + 4 * LANES);
   const int line_slot = kind == 1 ? slot_at(a, t0 + lid % TILE) : -1;  // of the token whose words of K this work-item writes
   quads turn;
-  for (int round = 0; round < rounds; round++) {
+  for (int n = 0; n < rounds; n++) {
+    int round = n;
+    anew(round);
     int t[2], h[2];
     int slot = -1, other = -1, after = -1;  // of V: where to; of the second token if that remains, and of the one after it
     if (kind == 0) {

@@ -34,8 +34,7 @@ void run(const QkvStore& a, Device& d) {
   const int64_t pairs_of_heads = (H + 2 * across - 1) / (2 * across), q_rounds = tiles * split * pairs_of_heads >= 2048 ? 2 : 1;
   const int64_t q_parts = split * ((pairs_of_heads + q_rounds - 1) / q_rounds), kv_heads = std::max<int64_t>(1, at_once / 8), kv_parts = (K + kv_heads - 1) / kv_heads;
   OpenClDevice& g = gpu(d);
-  std::string options = std::string(p == 1 ? "-DF32=1" : "-DF32=0") + " -DLANES=" + std::to_string(lanes) + " -DINTERLEAVED=" + std::to_string(int(a.interleaved));
-  if (g.info().lanes == LaneMode::kNvidia) options += " -cl-nv-maxrregcount=64";  // four work-groups at a time instead of three; a few numbers spill
+  const std::string options = std::string(p == 1 ? "-DF32=1" : "-DF32=0") + " -DLANES=" + std::to_string(lanes) + " -DINTERLEAVED=" + std::to_string(int(a.interleaved));
   g.launch(g.kernel("qkv_store_tiles.cl", "qkv_store_tiles", options), {{size_t(q_parts + 2 * kv_parts), size_t(tiles), 1}, size_t(kGroup)}, a.q, a.k, a.v, a.q_norm.w, a.k_norm.w,
            a.v_norm.w, a.table, a.slots, c.pool, a.y, Rows(a.q), Rows(a.k), Rows(a.v), Rows(a.y), c.offset / p, K ? c.pool.stride[0] / p : 0, c.head_elements() / p,
            int(a.q_norm.on) | int(a.k_norm.on) << 1 | int(a.v_norm.on) << 2, int(bool(a.q_norm.w)) | int(bool(a.k_norm.w)) << 1 | int(bool(a.v_norm.w)) << 2, int(T), int(H), int(K),
