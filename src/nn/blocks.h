@@ -172,7 +172,7 @@ struct RopeKind {
   void params(ParamList& p, const std::string& name) {
     if (values.empty()) return;
     p.constant(name, inv_freq, values);
-    if (!axes.empty()) p.constant(name + "_axis", axis, axes);
+    if (!axes.empty()) p.integers(name + "_axis", axis, axes);
   }
 };
 // rope_parameters of a config, or what old files spell as rope_scaling, rope_theta and partial_rotary_factor.

@@ -43,7 +43,7 @@ void ParamList::constant(std::string name, Tensor& t, std::vector<float> values)
   p.constant = std::move(values);
 }
 
-void ParamList::constant(std::string name, Tensor& t, const std::vector<int32_t>& values) {
+void ParamList::integers(std::string name, Tensor& t, const std::vector<int32_t>& values) {
   std::vector<float> bits(values.size());
   std::memcpy(bits.data(), values.data(), values.size() * sizeof(float));
   constant(std::move(name), t, std::move(bits));

@@ -63,7 +63,7 @@ class ParamList {
   // Rows [head.first, head.first + n) of each of `heads` heads of the stored [heads * head.rows, k].
   void heads(std::string name, Tensor& t, int64_t heads, int64_t n, int64_t k, Param::HeadRows head);
   void constant(std::string name, Tensor& t, std::vector<float> values);
-  void constant(std::string name, Tensor& t, const std::vector<int32_t>& values);
+  void integers(std::string name, Tensor& t, const std::vector<int32_t>& values);
   void tied(std::string name, Tensor& t, int64_t n, int64_t k, const Tensor& to);
   // Of the parameters added from here on:
   void logits_only(bool on) { logits_only_ = on; }
