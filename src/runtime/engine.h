@@ -46,7 +46,7 @@ struct GenerateRequest {
   int top_logprobs = 0;              // and of the k best
   std::vector<TokenId> logprob_ids;  // and of these
   int prompt_logprobs_from = -1;     // >= 0: also of prompt tokens at positions > this
-  std::vector<ImageInput> images;    // in the order of the prompt; there are no other placeholders in it
+  std::vector<ImageInput> images;    // in the order of the prompt; if there are any, it holds no other placeholders
 };
 
 struct TokenLogprob {

@@ -151,7 +151,7 @@ TEST_P(GoldenImageTest, PlaceholdersMustBeThoseOfTheImages) {
   };
   const TokenId placeholder = engine->info().image_token;
   EXPECT_EQ(refusal([](auto&) {}), "");
-  EXPECT_NE(refusal([](auto& r) { r.images.clear(); }).find("but its 0 images have 0"), std::string::npos);
+  EXPECT_EQ(refusal([](auto& r) { r.images.clear(); }), "");  // they are tokens like others then
   EXPECT_NE(refusal([&](auto& r) { r.prompt.push_back(placeholder); }).find("placeholder tokens of images"), std::string::npos);
   EXPECT_NE(refusal([](auto& r) { r.images[0].first_token++; }).find("not the placeholder"), std::string::npos);
   EXPECT_NE(refusal([](auto& r) { r.images.push_back(r.images[0]); }).find("one after the other"), std::string::npos);

@@ -11,9 +11,10 @@
 namespace xylem {
 namespace {
 
-// Every placeholder belongs to an image that the vision tower takes.
+// Of a request with images, every placeholder belongs to one that the vision tower takes. Without any, it is a token like others.
 Status check_images(const GenerateRequest& r, const EngineInfo& info, const Model& model) {
-  if (!info.images) return r.images.empty() ? Status{} : invalid("This model takes no images.");
+  if (r.images.empty()) return {};
+  if (!info.images) return invalid("This model takes no images.");
   const VisionTower& tower = *model.vision();
   int64_t end = 0, placeholders = 0;
   for (const ImageInput& image : r.images) {

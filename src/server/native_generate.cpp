@@ -202,6 +202,10 @@ Result<std::vector<PlacedPrompt>> read_prompts(const App& app, Fields& fields, c
                           : parse_ids(item, path, app.engine.info().vocab_size));
     if (prompt.empty()) return invalid(fmt::format("{}: has no tokens. Send at least one.", path));
     const auto of_prompt = images.find(static_cast<int>(i));
+    if (!text && of_prompt == images.end()) {  // ids without images are what they are, placeholders too
+      prompts.push_back({std::move(prompt), {}});
+      continue;
+    }
     TRY(PlacedPrompt placed,
         place_images(app, std::move(prompt), of_prompt == images.end() ? std::vector<ImagePtr>() : of_prompt->second,
                      path));

@@ -173,7 +173,6 @@ Result<TextJob> parse_chat(const App& app, const Json& body, const BodyImages& i
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
   if (given_ids) {
-    TRY_VOID(place_images(app, prompt.prompt, {}, "input_ids"));  // no placeholders: messages are not looked at
     prompt.options.output.begins_inside = begins_inside_reasoning(app, prompt.prompt);
   } else {
     TRY(ChatPrompt chat, read_chat_prompt(app, fields, images));

@@ -194,11 +194,12 @@ Result<TextJob> parse_completions(const App& app, const Json& body, const BodyIm
   fields.check_unknown(/*strict=*/false);
   TRY_VOID(fields.status());
   TRY(std::vector<Prompt> prompts, read_prompts(app, *prompt));
+  const bool is_text = prompt->is_string() || (prompt->is_array() && !prompt->empty() && (*prompt)[0].is_string());
   WireContext context = common.context;
   context.n = options.n;
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].ids.empty()) return invalid("prompt: has no tokens. Send at least one.");
-    TRY_VOID(place_images(app, prompts[i].ids, {}, "prompt"));  // no placeholders: this route takes no images
+    if (is_text) TRY_VOID(place_images(app, prompts[i].ids, {}, "prompt"));  // spells no placeholder: this route takes no images
     context.prompt_tokens.push_back(static_cast<int>(prompts[i].ids.size()));
     job.prompts.push_back({.prompt = prompts[i].ids,
                            .rid = prompts.size() == 1 ? common.rid : fmt::format("{}_{}", common.rid, i),
