@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "device/cpu/roof.h"
 #include "models/vision_towers.h"
+#include "nn/tower_alone.h"
 #include "nn/vision_blocks.h"
 #include "runtime/choose_device.h"
 #include "runtime/image_encoder.h"
@@ -30,27 +31,6 @@ constexpr const char* kGemmaE2b = R"({"hidden_size": 768, "intermediate_size": 3
 constexpr const char* kGemma31b = R"({"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "head_dim": 72,
   "standardize": true, "position_embedding_size": 10240})";
 constexpr const char* kQwen4b = R"({"hidden_size": 1024, "intermediate_size": 4096, "depth": 24, "num_heads": 16, "out_hidden_size": 2560})";
-
-// A model that is nothing but its tower.
-class TowerAlone final : public Model {
- public:
-  explicit TowerAlone(std::unique_ptr<VisionTower> t) : tower_(std::move(t)) {}
-  const CacheLayout& caches() const override { return layout_; }
-  std::vector<Param> params() override {
-    ParamList p;
-    tower_->params(p);
-    return p.take();
-  }
-  Tensor forward(Ctx&) const override { return {}; }
-  int64_t vocab_size() const override { return 1; }
-  int64_t max_context() const override { return 1; }
-  std::vector<std::string> prefixes() const override { return {""}; }
-  const VisionTower* vision() const override { return tower_.get(); }
-
- private:
-  std::unique_ptr<VisionTower> tower_;
-  CacheLayout layout_{2};
-};
 
 std::unique_ptr<VisionTower> make_tower(const Options& o) {
   const auto config = [](const char* text) { return Config(nlohmann::json::parse(text)); };

@@ -8,6 +8,7 @@
 
 #include "device/cpu/cpu_device.h"
 #include "models/vision_towers.h"
+#include "nn/tower_alone.h"
 #include "weights/loader.h"
 
 namespace xylem {
@@ -17,26 +18,6 @@ constexpr double kForever = std::numeric_limits<double>::infinity();
 constexpr const char* kConfig = R"({"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 4, "num_attention_heads": 2, "head_dim": 12, "use_clipped_linears": true,
   "position_embedding_size": 64})";
 constexpr int kWidth = 20;
-
-// A model that is nothing but its tower, with random weights.
-class TowerAlone final : public Model {
- public:
-  const CacheLayout& caches() const override { return layout_; }
-  std::vector<Param> params() override {
-    ParamList p;
-    tower_->params(p);
-    return p.take();
-  }
-  Tensor forward(Ctx&) const override { return {}; }
-  int64_t vocab_size() const override { return 1; }
-  int64_t max_context() const override { return 1; }
-  std::vector<std::string> prefixes() const override { return {""}; }
-  const VisionTower* vision() const override { return tower_.get(); }
-
- private:
-  std::unique_ptr<VisionTower> tower_ = make_gemma4_tower(Config(nlohmann::json::parse(kConfig)), kWidth);
-  CacheLayout layout_{4};
-};
 
 class ImageEncoderTest : public testing::Test {
  protected:
@@ -79,7 +60,7 @@ class ImageEncoderTest : public testing::Test {
   static constexpr int kPatches = 9 * 40;
   CpuDevice device_{2};
   Stream stream_{device_};
-  TowerAlone model_;
+  TowerAlone model_{make_gemma4_tower(Config(nlohmann::json::parse(kConfig)), kWidth)};  // with random weights
   LoadedWeights weights_;
 };
 
