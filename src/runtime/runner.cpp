@@ -35,16 +35,16 @@ Status Runner::allocate(const std::vector<int>& pool_blocks) {
   TRY(const DryPass dry, dry_pass(*device_, *model_, limits_, round_x_, /*build=*/false));
   TRY_VOID(dry.check());
   arena_memory_ = Buffer(*device_, dry.arena_bytes);
-  TRY_VOID(allocate_vision());
+  TRY_VOID(allocate_vision(dry.vision_bytes));
   if (!token_memory_ || !arena_memory_ || !device_->reserve_scratch(dry.scratch_bytes))
     return no_capacity(fmt::format("{} bytes for activations cannot be allocated; lower --chunked-prefill-size or --max-running-requests", dry.arena_bytes + dry.scratch_bytes));
   return {};
 }
 
-Status Runner::allocate_vision() {
+Status Runner::allocate_vision(size_t arena_bytes) {
   const VisionTower* const tower = limits_.image_patches > 0 ? model_->vision() : nullptr;
   if (!tower) return {};
-  const ImageEncoder::Limits limits{limits_.image_patches, limits_.image_rows, ImageEncoder::dry_arena_bytes(*device_, *tower, limits_.image_patches, round_x_, nullptr)};
+  const ImageEncoder::Limits limits{limits_.image_patches, limits_.image_rows, arena_bytes};
   encoder_ = std::make_unique<ImageEncoder>(stream_, *tower, limits, round_x_);
   images_ = shape({limits_.tokens, tower->width()});
   image_memory_ = Buffer(*device_, images_.bytes());

@@ -44,7 +44,7 @@ class Runner {
   Runner(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits, bool round_x)
       : device_(std::move(device)), model_(std::move(model)), weights_(std::move(weights)), limits_(limits), round_x_(round_x), stream_(*device_) {}
   Status allocate(const std::vector<int>& pool_blocks);
-  Status allocate_vision();
+  Status allocate_vision(size_t arena_bytes);
   void forward(StepSlab& s);
   void enqueue(StepSlab& s);
   Status run_explained(StepSlab& s, bool& pending, const char* kind);
