@@ -4,6 +4,7 @@
 #include <cctype>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -28,8 +29,8 @@ bool is_name(const std::string& s) {
   return !s.empty() && s.size() <= 32 && std::all_of(s.begin(), s.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
 }
 
-// Lines of six numbers and a name. Nothing unless all of them are.
-std::map<Tuning::Key, std::string> parse(const std::string& text) {
+// Lines of six numbers and a name, perhaps none. Nothing unless all of them are.
+std::optional<std::map<Tuning::Key, std::string>> parse(const std::string& text) {
   std::map<Tuning::Key, std::string> forms;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
@@ -38,7 +39,7 @@ std::map<Tuning::Key, std::string> parse(const std::string& text) {
     std::string name, more;
     for (int64_t& n : key) in >> n;
     in >> name;
-    if (!in || in >> more || !is_name(name) || forms.size() > 100000) return {};
+    if (!in || in >> more || !is_name(name) || forms.size() > 100000) return std::nullopt;
     forms[key] = name;
   }
   return forms;
@@ -55,8 +56,9 @@ Tuning Tuning::load(const OpenClInfo& d) {
   std::ifstream in(t.path_);
   if (!in) return t;
   const std::string all((std::istreambuf_iterator<char>(in)), {});
-  if (all.starts_with(t.head_)) t.forms_ = parse(all.substr(t.head_.size()));
-  if (t.forms_.empty()) log::warn("{} is damaged: its choices of kernels are not used (--tune makes it anew)", t.path_);
+  auto forms = all.starts_with(t.head_) ? parse(all.substr(t.head_.size())) : std::nullopt;
+  if (forms) t.forms_ = *std::move(forms);
+  else log::warn("{} is damaged: its choices of kernels are not used (--tune makes it anew)", t.path_);
   return t;
 }
 

@@ -107,6 +107,15 @@ TEST_F(TuneTest, RunsTheFormThatIsKept) {
   EXPECT_STRNE(select_kernel(other.call, *d).name, "tuned");
 }
 
+TEST_F(TuneTest, NoChoiceIsAlsoAnAnswer) {
+  ASSERT_TRUE(open()->tuning().save().ok());  // every rule was right
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(open()->tuning().size(), 0u);
+  const std::string said = testing::internal::GetCapturedStdout() + testing::internal::GetCapturedStderr();
+  EXPECT_EQ(said.find("damaged"), std::string::npos) << said;
+}
+
 TEST_F(TuneTest, DamagedAndForeignFilesCountForNothing) {
   {
     auto d = open();
