@@ -15,11 +15,13 @@ namespace xylem {
 namespace {
 
 constexpr size_t kPhaseBytes = 512, kHeadBytes = 16;  // of a phase in memory; before its arguments
-constexpr size_t kGroup = 256;                        // WG of phase kernels
+constexpr size_t kGroup = 256, kWideGroup = 512;       // WG of phase kernels, and of wide ones
 constexpr size_t kMaxLocal = 23 << 10;                // bytes of a team: two have what every device has
 
 size_t teams(const OpenClDevice& d) { return d.info().lanes == LaneMode::kNvidia ? 2 : 1; }  // PHASE_TEAMS
 bool timed() { return std::getenv("XYLEM_PHASE_TIMES") != nullptr; }
+
+bool has_entry(const std::string& text, const char* kind, const std::string& entry) { return text.find(fmt::format("\n{}_KERNEL({},", kind, entry)) != std::string::npos; }
 
 std::set<std::string> matches(const std::string& text, const char* pattern) {
   std::set<std::string> out;
@@ -49,7 +51,7 @@ Result<std::string> instance(const GpuKernel& k, const std::string& prefix) {
   names.merge(matches(text, R"(^typedef [^{;]*?\b(\w+);)"));
   names.merge(matches(text, R"(^\}[ \t]*(\w+);)"));
   names.merge(matches(text, R"(^__constant [^=]*?(\w+)\[)"));
-  for (const std::string& entry : matches(text, R"(^(?:PHASE|RANGE)_KERNEL\((\w+))"))
+  for (const std::string& entry : matches(text, R"(^(?:PHASE|RANGE|WIDE)_KERNEL\((\w+))"))
     for (const char* part : {"_run", "_floats"}) names.insert(entry + part);
   std::string out = defines_of(k.options, macros);
   for (const std::string& n : names) out += fmt::format("#define {} {}{}\n", n, prefix, n);
@@ -112,7 +114,8 @@ bool can_join(const OpenClDevice& d, const BoundLaunch& l) {
   if (!l.kernel->phase) return false;
   cl_ulong local = 0;
   clGetKernelWorkGroupInfo(l.kernel->handle, d.info().id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, nullptr);
-  return local <= kMaxLocal && l.arguments.size() + kHeadBytes <= kPhaseBytes && l.range.group_size == kGroup &&
+  const bool wide = l.range.group_size == kWideGroup && teams(d) == 2;
+  return local <= (wide ? 2 : 1) * kMaxLocal && l.arguments.size() + kHeadBytes <= kPhaseBytes && (wide || l.range.group_size == kGroup) &&
          l.range.groups[0] * l.range.groups[1] * l.range.groups[2] < (size_t(1) << 30);
 }
 
@@ -174,7 +177,7 @@ void add_launch(OpenClDevice& d, BoundPlan& plan, const BoundLaunch& l) {
 
 bool is_phase_kernel(const std::string& file, const std::string& entry) {
   const Result<std::string> text = cl_source(file);
-  return text.ok() && (text->find("PHASE_KERNEL(" + entry + ",") != std::string::npos || text->find("RANGE_KERNEL(" + entry + ",") != std::string::npos);
+  return text.ok() && (has_entry(*text, "PHASE", entry) || has_entry(*text, "RANGE", entry) || has_entry(*text, "WIDE", entry));
 }
 
 Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
@@ -185,7 +188,7 @@ Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
     TRY(const std::string text, instance(*kernels[i], prefix));
     out += text;
     floats = fmt::format("LARGER({}{}_floats, {})", prefix, kernels[i]->entry, floats);
-    cases += fmt::format("      case {}: {}{}_run(head, mem, w); break;\n", i, prefix, kernels[i]->entry);
+    cases += fmt::format("      case {}: {}{}_run(head, {}, w); break;\n", i, prefix, kernels[i]->entry, has_entry(text, "WIDE", kernels[i]->entry) ? "all" : "mem");
   }
   out += fmt::format(R"(
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
@@ -199,7 +202,6 @@ FN ulong phase_clock(void) {{ ulong t; asm volatile("mov.u64 %0, %%clock64;" : "
 #define QUADS {}
 KERNEL({}) void phases(const __global uchar* program, int count, volatile __global int* arrived) {{
   __local float all[PHASE_TEAMS * FLOATS] __attribute__((aligned(32)));
-  __local float* mem = all + PHASE_TEAM * FLOATS;
   __local uint4 own[2 * QUADS];  // this phase, and the next one, which comes while this one runs
   const __global uint4* from = (const __global uint4*)program + phase_item();
   if (phase_item() < QUADS) own[phase_item()] = *from;
@@ -210,6 +212,7 @@ KERNEL({}) void phases(const __global uchar* program, int count, volatile __glob
     Wait w;
     w.arrived = arrived, w.target = i * (int)get_num_groups(0);
     if (phase_item() < QUADS && i + 1 < count) phase_copy(own + ((i + 1) & 1) * QUADS + phase_item(), from + (i + 1) * QUADS);
+    __local float* mem = all + PHASE_TEAM * FLOATS;
     switch (head[0]) {{
 {}    }}
     phase_copies_wait();
