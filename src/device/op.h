@@ -89,7 +89,7 @@ std::string refusal(A a, const Device& d) {
 
 // One bound op call: everything a replay needs.
 struct Launch {
-  static constexpr size_t kMaxArgs = 1280;
+  static constexpr size_t kMaxArgs = 2048;
   const char* op;
   const char* kernel;
   void (*thunk)(const Launch&, Device&);

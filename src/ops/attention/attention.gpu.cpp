@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <string>
 
 #include "device/opencl/opencl_rows.h"
+#include "ops/attention/attention_decode_gpu.h"
 #include "ops/attention/attention_gpu.h"
 
 namespace xylem {
@@ -126,46 +128,41 @@ bool has_mma(const Attention& a, const Device& d) {
 }
 const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, [](const Attention& a, Device& d) { run_mma(a, gpu(d), true); });
 
-// attention_decode.cl
-constexpr int kDecodeHeads = 8, kBundle = 8;  // HEADS, BUNDLE
-void run_decode(const Attention& a, Device& d) {
-  check(a);
-  if (a.q.dim[0] == 0) return;
-  OpenClDevice& g = gpu(d);
-  const KvCache& c = a.cache;
-  const int64_t T = a.q.dim[0], heads = a.q.dim[1], group = heads / c.kv_heads, head_groups = c.kv_heads * ((group + kDecodeHeads - 1) / kDecodeHeads), units = T * head_groups;
-  const int64_t pd = c.padded_dim(), p = pack_width(c.pool.dtype);
-  const int dims = dims_bucket(a), tile = dims <= 128 ? 128 : 16384 / dims;  // TILE
-  int64_t keys = a.table.dim[1] * c.block_tokens;
-  if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
-  // One wave of the work-groups that run at the same time, or several with little left over.
-  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1, least_rounds = dims <= 128 ? 1 : 2;
-  const int64_t most = slots / units * units * 10 >= slots * 9 ? slots / units : 4 * slots / units;
-  const int64_t slot_floats = kDecodeHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (units * slot_floats);
-  const int64_t parts = std::max<int64_t>(1, std::min({most, (rounds + least_rounds - 1) / least_rounds, room}));
-  int64_t unit_counters = 0;
-  for (int64_t n = parts; n > 1;) n = (n + kBundle - 1) / kBundle, unit_counters += n;
-  float *part_o = nullptr, *part_ml = nullptr;
-  int* counters = nullptr;
-  if (parts > 1) {
-    part_o = static_cast<float*>(g.scratch(size_t(units * parts * slot_floats) * 4));
-    counters = g.counters(size_t(units * unit_counters));
-    if (!part_o || !counters) return;
-    part_ml = part_o + units * parts * kDecodeHeads * pd;
-  }
-  const std::string options = "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims);
-  g.launch(g.kernel("attention_decode.cl", "attention_decode", options), {{size_t(T), size_t(head_groups), size_t(parts)}, 256}, a.q, Rows(a.q), c.pool, c.offset / p,
-           c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, part_o, part_ml, static_cast<void*>(counters),
-           int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts), int(head_groups),
-           int(unit_counters), int(units));
-}
-bool decodes(const Attention& a, const Device& d) {
-  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
-}
-const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, decodes, run_decode);
+const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, takes_attention_decode, [](const Attention& a, Device& d) { launch_attention_decode(a, gpu(d), ""); });
 
 }  // namespace
 
 const AttentionForm kAttentionVector{fits, run_vector}, kAttentionMatrix{has_matrix, run_matrix}, kAttentionMma{has_mma, run_mma};
+
+std::optional<DecodeParts> attention_decode_parts(const Attention& a, OpenClDevice& g) {
+  check(a);
+  if (a.q.dim[0] == 0) return std::nullopt;
+  constexpr int kBundle = 8;  // BUNDLE
+  const KvCache& c = a.cache;
+  DecodeParts n;
+  const int64_t group = a.q.dim[1] / c.kv_heads, pd = c.padded_dim();
+  n.dims = dims_bucket(a);
+  n.head_groups = c.kv_heads * ((group + DecodeParts::kHeads - 1) / DecodeParts::kHeads), n.units = a.q.dim[0] * n.head_groups;
+  const int tile = n.dims <= 128 ? 128 : 16384 / n.dims;  // TILE
+  int64_t keys = a.table.dim[1] * c.block_tokens;
+  if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
+  // One wave of the work-groups that run at the same time, or several with little left over.
+  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1, least_rounds = n.dims <= 128 ? 1 : 2;
+  const int64_t most = slots / n.units * n.units * 10 >= slots * 9 ? slots / n.units : 4 * slots / n.units;
+  const int64_t slot_floats = DecodeParts::kHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (n.units * slot_floats);
+  n.parts = std::max<int64_t>(1, std::min({most, (rounds + least_rounds - 1) / least_rounds, room}));
+  for (int64_t i = n.parts; i > 1;) i = (i + kBundle - 1) / kBundle, n.unit_counters += i;
+  if (n.parts > 1) {
+    n.o = static_cast<float*>(g.scratch(size_t(n.units * n.parts * slot_floats) * 4));
+    n.counters = g.counters(size_t(n.units * n.unit_counters));
+    if (!n.o || !n.counters) return std::nullopt;
+    n.largest = n.o + n.units * n.parts * DecodeParts::kHeads * pd;
+  }
+  return n;
+}
+
+bool takes_attention_decode(const Attention& a, const Device& d) {
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+}
 
 }  // namespace xylem

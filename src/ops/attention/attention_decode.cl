@@ -1,15 +1,21 @@
 // Attention (attention.h) of one query a row over a bf16 cache on the matrix instructions of mma.clh. A work-group takes up to
 // HEADS heads of a kv head and some rounds of TILE keys. Scores: a warp has 32 keys and a slice of the dimensions; softmax: a
-// head; values: 32 dimensions and a slice of the keys. Every word of the cache is read once, 16 bytes at a time; keys and half of the
-// values of a round at once, the others as soon as there are registers for them. Parts of a row's keys are merged by the work-group that comes last of up
-// to BUNDLE, and what that makes of them again.
+// head; values: 32 dimensions and a slice of the keys. Every word of the cache is read once, 16 bytes at a time, each where the same
+// of the round before was multiplied. Parts of a row's keys are merged by the work-group that comes last of up to BUNDLE, and what
+// that makes of them again.
 //   DIMS   the padded dimension, rounded up to 64, 128, 256 or 512
 //   EXACT  the dimension is that
+//   FUSED  FusedAttention (fused_attention.h): heads of Q, and of the newest key where it is here, come as they left their product.
+//          A warp norms and rotates a head. Of the cache everything but the newest key is loaded before; that one is put in
+//          between when it is there, and one work-group of its kv head stores it.
 #define WG 256
 #define HEADS 8
 #define TILE (DIMS <= 128 ? 128 : 16384 / DIMS)
 #include "attention.clh"
 #include "mma.clh"
+#ifndef FUSED
+#define FUSED 0
+#endif
 #define BUNDLE 8
 #if EXACT
 #define PADDED DIMS
@@ -32,7 +38,7 @@
 #define PITCH (TILE + 4)                          // of scores: heads in different banks
 #define PROB_PITCH (TILE / 2 + 4)
 #define PLACES 256                                // groups of 16 keys that are looked up at a time
-#define ROUNDS (PLACES * 16 / TILE)
+#define HALF_ROUNDS (PLACES * 8 / TILE)
 // Of a part where there are n: a merge takes longer than some rounds of few keys.
 #define LEAST_ROUNDS(n) (DIMS <= 128 ? 1 : DIMS <= 256 || (n) > 3 ? 2 : 3)
 
@@ -41,8 +47,10 @@
 // of keys are; whether this work-group is the last.
 #define PARTS (K_SLICES * HEADS * PITCH)
 #define PROBS (HEADS * PROB_PITCH)
-#define WORK_FLOATS 16
-#define PLAIN_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 3 * PLACES + 8)
+#define WORK_FLOATS 18
+#define COMMON_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 3 * PLACES + 8)
+#define HEADS_FLOATS (FUSED * 4 * DIMS)  // attention_heads.clh
+#define PLAIN_FLOATS (COMMON_FLOATS + HEADS_FLOATS)
 #if X_HW == 0
 #define LOCALS (PLAIN_FLOATS + WG * 8)
 #else
@@ -52,6 +60,11 @@
 typedef struct {
   ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; ulong table; long table_stride; ulong cu_q, kv_len, sinks, y, part_o, part_ml, counters;
   int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, head_groups, unit_counters, units;
+#if FUSED
+  ulong k, v, q_w, k_w, v_w, turns, slots; int4 ks, vs;
+  int stores, norms, weights, pairs, interleaved;  // norms, weights: bit 0 of Q, 1 of K, 2 of V
+  float eps, w_offset;
+#endif
 } attention_decode_args;
 
 // What a work-group has; in local memory, since registers are full.
@@ -62,6 +75,7 @@ typedef struct {
   int kv, head, heads;          // its first query head, and how many
   int first, last;              // keys that are seen, and the groups of 16 at both ends
   int first_group, last_group;
+  int newest, slot;             // the newest key where it comes from k and v, and where this work-group stores it; else -1
 } Work;
 
 #if X_HW == 2
@@ -98,6 +112,15 @@ FN float sgx_warp(__local uint* s, float x, int largest) {
 #define warp_sum(x) (x)
 #endif
 
+#if FUSED
+#include "attention_heads.clh"
+// Row i has query i.
+FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
+  const int length = ((const __global int*)a->kv_len)[token];
+  u->row = token, u->token = token, u->tokens = 1, u->position = length - 1, u->end = length;
+  u->first = a->window > 0 ? max(0, length - a->window) : 0;
+}
+#else
 FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
   const __global int* cu_q = (const __global int*)a->cu_q;
   const __global int* kv_len = (const __global int*)a->kv_len;
@@ -110,38 +133,47 @@ FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
     find_unit(cu_q, kv_len, 0, a->batch, token, 1, a->window, u);
   }
 }
-// Where the groups of 16 keys of rounds from r on are: first words of the block, and the token in it. Groups that nobody sees
-// are replaced by one that somebody does: their blocks may be missing.
-FN void look_up(PHASE_ARGS attention_decode_args* a, const __local Work* w, int r, __local long* block, __local int* token) {
-  const int lid = (int)get_local_id(0), at = r * TILE + lid * 16;
-  if (w->begin >= w->end || at >= w->end * TILE) return;
-  const int key = clamp(at, w->first_group, w->last_group), page = key / a->block_tokens;
-  block[lid] = ((const __global int*)a->table)[w->row * a->table_stride + page] * a->block_words;
-  token[lid] = key - page * a->block_tokens;
+#endif
+// Where group n of 16 keys is: first words of the block, and the token in it, at n % PLACES. Groups that nobody sees are replaced
+// by one that somebody does: their blocks may be missing.
+FN void look_up(PHASE_ARGS attention_decode_args* a, int row, int n, int end, int2 groups, __local long* block, __local int* token) {
+  if (n * 16 >= end * TILE) return;
+  const int key = clamp(n * 16, groups.x, groups.y), page = key / a->block_tokens;
+  block[n % PLACES] = ((const __global int*)a->table)[row * a->table_stride + page] * a->block_words;
+  token[n % PLACES] = key - page * a->block_tokens;
 }
 
 // Work-group i of the range, and where its first keys are. Barriers.
 FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local Work* w, __local long* block, __local int* token) {
+  int begin = 0, end = 0;
   wg_barrier();
-  if (get_local_id(0) == 0) w->begin = w->end = 0;
-  if (get_local_id(0) == 0 && i < g.count) {
+  if (i < g.count) {
     const int3 at = group_at(g, i);
     Unit u;
     Part p;
     find_unit_of(a, at.x, &u);
     find_part(u, at.z, a->max_parts, LEAST_ROUNDS((u.end + TILE - 1) / TILE - u.first / TILE), &p);
-    const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks;
-    w->unit = (long)at.x * a->head_groups + at.y;
-    w->row = u.row, w->token = u.token, w->part = at.z, w->parts = p.parts, w->begin = p.begin, w->end = p.end;
-    w->kv = at.y / chunks;
-    w->head = w->kv * a->group + chunk * HEADS;
-    w->heads = min(HEADS, a->group - chunk * HEADS);
-    w->first = u.first, w->last = u.end;
-    w->first_group = u.first / 16 * 16;
-    w->last_group = max(0, (u.end - 1) / 16 * 16);
+    const int2 ends = (int2)(u.first / 16 * 16, max(0, (u.end - 1) / 16 * 16));
+    begin = p.begin, end = p.end;
+    if (begin < end) look_up(a, u.row, begin * (TILE / 16) + (int)get_local_id(0), end, ends, block, token);
+    if (get_local_id(0) == 0) {
+      const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks;
+      w->unit = (long)at.x * a->head_groups + at.y;
+      w->row = u.row, w->token = u.token, w->part = at.z, w->parts = p.parts;
+      w->kv = at.y / chunks;
+      w->head = w->kv * a->group + chunk * HEADS;
+      w->heads = min(HEADS, a->group - chunk * HEADS);
+      w->first = u.first, w->last = u.end, w->first_group = ends.x, w->last_group = ends.y;
+#if FUSED
+      int slot = -1;
+      if (a->stores && begin < end && end * TILE >= u.end) slot = ((const __global int*)a->slots)[at.x];
+      w->newest = slot >= 0 ? u.end - 1 : -1;
+      w->slot = chunk == 0 ? slot : -1;
+      if (begin >= end) w->heads = 0;  // nothing to norm
+#endif
+    }
   }
-  wg_barrier();
-  look_up(a, w, w->begin, block, token);
+  if (get_local_id(0) == 0) w->begin = begin, w->end = end;
   wg_barrier();
 }
 
@@ -150,6 +182,7 @@ FN uint load_pair(const __global float* x, int i, int n, int real) {
   const float lo = x[AT_MOST(i, n - 1)], hi = x[AT_MOST(i + 1, n - 1)];
   return bf_pair(real && i < n ? lo : 0.0f, real && i + 1 < n ? hi : 0.0f);
 }
+FN int y_aligned(PHASE_ARGS attention_decode_args* a) { return DIM % 4 == 0 && (a->y & 15) == 0; }
 FN void store_4(float4 v, int d, int n, int aligned, __global float* y) {
   if (aligned && d + 4 <= n) {
     *(__global float4*)(y + d) = v;
@@ -176,7 +209,7 @@ FN __global float2* scores_of(PHASE_ARGS attention_decode_args* a, const __local
   return (__global float2*)a->part_ml + (((long)merged * a->units + w->unit) * a->max_parts + part) * HEADS;
 }
 // Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y. merged: what they are.
-FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w, int first, int step, int n, int all, int merged, int y_aligned) {
+FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w, int first, int step, int n, int all, int merged) {
   const int quads = PADDED / 4;
   __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
   const __global float2* ml = scores_of(a, w, first, merged);
@@ -201,7 +234,7 @@ FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w,
       total = fma(v[j], (float4)(f), total);
     }
     if (all) {
-      store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
+      store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned(a), y_of(a, w, head));
     } else {
       *(__global float4*)(o + head * PADDED + d) = total;
       if (d == 0) scores_of(a, w, first, !merged)[head] = (float2)(most, sum);
@@ -209,7 +242,7 @@ FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w,
   }
 }
 // Whoever comes last of a bundle merges it, and takes part in the next larger ones.
-FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int live, int y_aligned, __local int* flag) {
+FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int live, __local int* flag) {
   volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
   int index = w->part, count = w->parts, step = 1, merged = 0, go = live && count > 1;
   while (go) {
@@ -222,7 +255,7 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
     group_barrier();
     go = *flag;
     if (go) {
-      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged, y_aligned);
+      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged);
       count = (count + BUNDLE - 1) / BUNDLE;
       counter += count, index = bundle, step *= BUNDLE, merged = !merged;
       go = count > 1;
@@ -231,22 +264,48 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
 }
 
 // 16 bytes of each of the lane's lines.
-#define LOAD_K(r)                                                                                                       \
-  {                                                                                                                     \
-    const int n = ((r) - chunk) * (TILE / 16) + key_warp * 2 + lane / 16;                                               \
-    const __global uint* from = pool + block_at[n] + token_at[n] * words + lane / 4 % 4 * 4;                     \
-    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD4(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, words - 1) * 16); \
+#if FUSED
+#define IN_LAST(key) ((key) >= w->last_group && w->newest >= 0 && w->slot < 0)  // where another work-group stores
+#define LD_K(from, key) load_beside_k(from, IN_LAST(key) ? w->newest % 16 - lane / 4 % 4 * 4 : -1)
+#define LD_V(from, key, pair) load_beside_v(from, IN_LAST(key) && w->newest % 16 / 2 == (pair), w->newest & 1)
+#else
+#define LD_K(from, key) LD4(from)
+#define LD_V(from, key, pair) LD4(from)
+#endif
+#define LOAD_K(r)                                                                                                                        \
+  {                                                                                                                                      \
+    const int n = (r) * (TILE / 16) + key_warp * 2 + lane / 16, words = PADDED / 2;                                                      \
+    const __global uint* from = POOL + block_at[n % PLACES] + token_at[n % PLACES] * words + lane / 4 % 4 * 4;                           \
+    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD_K(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, words - 1) * 16, n * 16); \
   }
-#define LOAD_V(r, part_of_steps)                                                                                        \
-  EACH for (int s = 0; s < V_STEPS / 2; s++) {                                                                          \
-    const int n = ((r) - chunk) * (TILE / 16) + v_slice * V_STEPS + (part_of_steps) * (V_STEPS / 2) + s;                \
-    const __global uint* from = pool + block_at[n] + values + token_at[n] * 8 + t * 16 + lane / 4 % 4 * 4;              \
-    EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                           \
-      const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;     \
-      v[part_of_steps][(i * V_STEPS / 2 + s) * 2] = LD4(line);                                                          \
-      v[part_of_steps][(i * V_STEPS / 2 + s) * 2 + 1] = LD4(line + 64);                                                 \
-    }                                                                                                                   \
+#define LOAD_V(r)                                                                                                                          \
+  EACH for (int s = 0; s < V_STEPS; s++) {                                                                                                 \
+    const int n = (r) * (TILE / 16) + v_slice * V_STEPS + s, panels = PADDED / 16, panel_words = 8 * a->block_tokens;                      \
+    const __global uint* from = POOL + block_at[n % PLACES] + panels * panel_words + token_at[n % PLACES] * 8 + t * 16 + lane / 4 % 4 * 4; \
+    EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                                              \
+      const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;                        \
+      v[(i * V_STEPS + s) * 2] = LD_V(line, n * 16, t);                                                                                    \
+      v[(i * V_STEPS + s) * 2 + 1] = LD_V(line + 64, n * 16, t + 4);                                                                       \
+    }                                                                                                                                      \
   }
+#define POOL ((const __global uint*)a->pool + a->offset_words + w->kv * a->head_words)
+// Whether the newest key comes from k and v, and how many of the last ones an earlier phase may have stored.
+#if FUSED
+#define AT_HAND (w->newest >= 0)
+#define STORED_LATE 1
+#else
+#define AT_HAND 0
+#define STORED_LATE a->batch
+#endif
+#define EARLY_V (!FUSED || DIMS < 512)  // there are registers for V of the first round beside heads that are rotated
+// Nobody keeps registers of what is not used.
+#define NOTHING_LOADED                                           \
+  EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = (uint4)(0u); \
+  EACH for (int j = 0; j < V_BLOCKS * V_STEPS * 2; j++) v[j] = (uint4)(0u);
+// Which work-item this is. Once more in every block: what follows from it is then not kept in registers over all of them.
+#define PLACE                                                                                             \
+  const int lid = (int)get_local_id(0), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4; \
+  const int key_warp = warp % KEY_WARPS, k_slice = warp / KEY_WARPS, v_warp = warp % V_WARPS, v_slice = warp / V_WARPS;
 
 FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups, __local float* mem, Wait wait) {
   __local float* part = mem;
@@ -257,56 +316,100 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
   __local long* block_at = (__local long*)(factor + 2 * HEADS + WORK_FLOATS);
   __local int* token_at = (__local int*)(block_at + PLACES);
   __local int* flag = token_at + PLACES;
+#if FUSED
+  __local float* norms = mem + COMMON_FLOATS;
+  __local ushort* newest = (__local ushort*)(norms + NORM_FLOATS);
+#endif
 #if X_HW == 0
   __local uint* sgx_ = (__local uint*)(mem + PLAIN_FLOATS);
 #endif
-  const int lid = (int)get_local_id(0), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4;
-  const int key_warp = warp % KEY_WARPS, k_slice = warp / KEY_WARPS, v_warp = warp % V_WARPS, v_slice = warp / V_WARPS;
-  const int words = PADDED / 2, panels = PADDED / 16, panel_words = 8 * a->block_tokens;
-  const int y_aligned = DIM % 4 == 0 && (a->y & 15) == 0;
-  const int values = a->block_tokens * words;  // after the keys
-  const float log2_scale = a->scale * LOG2E;
+  PLACE
+  uint4 k[K_STEPS * 2], v[V_BLOCKS * V_STEPS * 2];
+#if FUSED
+  load_norms(a, norms);
+#endif
   find_work(a, groups, groups.first, w, block_at, token_at);
+  NOTHING_LOADED
+  // Keys that no earlier phase stored: their first round need not wait.
+  int loaded = w->begin < w->end && (AT_HAND || (w->begin + 1) * TILE <= w->last - STORED_LATE);
+  if (loaded) {
+    LOAD_K(w->begin)
+    if (EARLY_V) LOAD_V(w->begin)
+  }
   phase_wait(wait);
   for (int i = groups.first; i < groups.count; i += groups.step) {
     const int live = w->begin < w->end;
-    const __global uint* pool = (const __global uint*)a->pool + a->offset_words + w->kv * a->head_words;
-    const int2 sees = (int2)(w->first, w->last);
-    uint4 k[K_STEPS * 2], v[2][V_BLOCKS * V_STEPS];
     uint2 query[K_STEPS];
+#if FUSED
     {
+      PLACE
+      float2 x[2][LANE_PAIRS], turn[LANE_PAIRS];
+      EACH for (int n = 0; n < 2; n++) load_task(a, w, warp + n * 8, lane, x[n]);
+      load_turns(a, w->token, live ? a->pairs : 0, lane, turn);
+      EACH for (int n = 0; n < 2; n++) {
+        const float squares = warp_sum(square_sum(x[n]));
+        finish_task(a, w, warp + n * 8, lane, x[n], squares, turn, norms, (__local ushort*)part, newest);
+      }
+      wg_barrier();
+      EACH for (int s = 0; s < K_STEPS; s++) {
+        const __local uint* from = (const __local uint*)part + (g < w->heads ? g : 0) * Q_PITCH + (k_slice * K_STEPS + s) * 8 + t;
+        query[s] = g < w->heads ? (uint2)(from[0], from[4]) : (uint2)(0u);
+      }
+      wg_barrier();
+    }
+#else
+    {
+      PLACE
       const __global float* q = (const __global float*)a->q + (long)w->token * a->qs.x + (long)(w->head + min(g, w->heads - 1)) * a->qs.y;
       EACH for (int s = 0; s < K_STEPS; s++) {
         const int d = (k_slice * K_STEPS + s) * 16 + 2 * t;
         query[s] = (uint2)(load_pair(q, d, DIM, g < w->heads), load_pair(q, d + 8, DIM, g < w->heads));
       }
     }
+#endif
     float4 o[V_BLOCKS * 2];
     EACH for (int n = 0; n < V_BLOCKS * 2; n++) o[n] = (float4)(0.0f);
     float most = -INFINITY, sum = 0.0f;  // of head `warp`; the sum over this lane's keys alone
-    for (int chunk = w->begin; chunk < w->end; chunk += ROUNDS) {
-      const int chunk_end = min(w->end, chunk + ROUNDS);
-      for (int r = chunk; r < chunk_end; r++) {
-        LOAD_K(r)
-        LOAD_V(r, 0)
-        float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
-        EACH for (int s = 0; s < K_STEPS; s++) {
-          s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), query[s], s0);
-          s1 = mma_16816((uint4)(k[2 * s].z, k[2 * s].w, k[2 * s + 1].z, k[2 * s + 1].w), query[s], s1);
-        }
-        LOAD_V(r, 1)
-        __local float* to = part + (k_slice * HEADS + 2 * t) * PITCH + key_warp * 32 + 4 * g;
-        *(__local float4*)to = (float4)(s0.x, s0.z, s1.x, s1.z);
-        *(__local float4*)(to + PITCH) = (float4)(s0.y, s0.w, s1.y, s1.w);
-        wg_barrier();
-
+    if (live && !loaded) {
+      PLACE
+      LOAD_K(w->begin)
+    }
+    if (live && !(loaded && EARLY_V)) {
+      PLACE
+      LOAD_V(w->begin)
+    }
+    for (int r = w->begin; r < w->end; r++) {
+      PLACE
+      // Half of the places is behind: the next ones in time.
+      if ((r - w->begin) % HALF_ROUNDS == 0 && r > w->begin && lid < PLACES / 2)
+        look_up(a, w->row, (r + HALF_ROUNDS) * (TILE / 16) + lid, w->end, (int2)(w->first_group, w->last_group), block_at, token_at);
+#if FUSED
+      {
+        PLACE
+        const int component = w->newest - r * TILE - key_warp * 32 - lane / 4 * 4;
+        if (w->newest >= 0 && component >= 0 && component < 4)
+          EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = with_newest_k(k[j], component, ((const __local uint*)newest)[(k_slice * K_STEPS * 2 + j) * 4 + t]);
+      }
+#endif
+      float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
+      EACH for (int s = 0; s < K_STEPS; s++) {
+        s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), query[s], s0);
+        s1 = mma_16816((uint4)(k[2 * s].z, k[2 * s].w, k[2 * s + 1].z, k[2 * s + 1].w), query[s], s1);
+      }
+      if (r + 1 < w->end) LOAD_K(r + 1)
+      __local float* to = part + (k_slice * HEADS + 2 * t) * PITCH + key_warp * 32 + 4 * g;
+      *(__local float4*)to = (float4)(s0.x, s0.z, s1.x, s1.z);
+      *(__local float4*)(to + PITCH) = (float4)(s0.y, s0.w, s1.y, s1.w);
+      wg_barrier();
+      {
+        PLACE
         float x[TILE / 32];
         float largest = most;
         UNROLL for (int j = 0; j < TILE / 32; j++) {
           const int key = r * TILE + j * 32 + lane;
           x[j] = 0.0f;
           UNROLL for (int n = 0; n < K_SLICES; n++) x[j] += part[(n * HEADS + warp) * PITCH + j * 32 + lane];
-          x[j] = key >= sees.x && key < sees.y ? x[j] * log2_scale : -INFINITY;
+          x[j] = key >= w->first && key < w->last ? x[j] * (a->scale * LOG2E) : -INFINITY;
           largest = fmax(largest, x[j]);
         }
         largest = warp_max(largest);
@@ -319,35 +422,46 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
         }
         if (lane == 0) factor[warp] = f;
         most = largest;
-        wg_barrier();
-
+      }
+      wg_barrier();
+#if FUSED
+      if (w->newest >= r * TILE) {
+        PLACE
+        const int pair = w->newest / 2 - (r * TILE / 2 + v_slice * V_STEPS * 8 + t);
+        EACH for (int n = 0; n < V_BLOCKS * V_STEPS * 2; n++)
+          if (pair == n / 2 % V_STEPS * 8 + n % 2 * 4) v[n] = with_newest_v(v[n], w->newest & 1, newest + DIMS + (v_warp + n / 2 / V_STEPS * V_WARPS) * 32 + lane / 4 * 4);
+      }
+#endif
+      {
+        PLACE
         const float f0 = factor[2 * t], f1 = factor[2 * t + 1];
         EACH for (int n = 0; n < V_BLOCKS * 2; n++) o[n] *= (float4)(f0, f1, f0, f1);
-        const int v_key = r * TILE + v_slice * V_STEPS * 16 + 2 * t, partly = r * TILE < w->first_group || (r + 1) * TILE > sees.y;
+        const int v_key = r * TILE + v_slice * V_STEPS * 16 + 2 * t, partly = r * TILE < w->first_group || (r + 1) * TILE > w->last;
         EACH for (int s = 0; s < V_STEPS; s++) {
           const __local uint* p = prob + g * PROB_PITCH + (v_slice * V_STEPS + s) * 8 + t;
           const uint2 b = (uint2)(p[0], p[4]);
           const int key = v_key + s * 16;
           EACH for (int n = 0; n < V_BLOCKS; n++) {
-            const int at = (n * V_STEPS / 2 + s % (V_STEPS / 2)) * 2;
-            uint4 v0 = v[s / (V_STEPS / 2)][at], v1 = v[s / (V_STEPS / 2)][at + 1];
+            uint4 v0 = v[(n * V_STEPS + s) * 2], v1 = v[(n * V_STEPS + s) * 2 + 1];
             if (partly) {  // beyond the last key lies anything, even NaN
-              v0 = key >= w->first_group && key < sees.y ? v0 : (uint4)(0u);
-              v1 = key + 8 >= w->first_group && key + 8 < sees.y ? v1 : (uint4)(0u);
+              v0 = key >= w->first_group && key < w->last ? v0 : (uint4)(0u);
+              v1 = key + 8 >= w->first_group && key + 8 < w->last ? v1 : (uint4)(0u);
             }
             o[2 * n] = mma_16816((uint4)(v0.x, v0.y, v1.x, v1.y), b, o[2 * n]);
             o[2 * n + 1] = mma_16816((uint4)(v0.z, v0.w, v1.z, v1.w), b, o[2 * n + 1]);
           }
         }
+        if (r + 1 < w->end) LOAD_V(r + 1)
       }
-      wg_barrier();
-      look_up(a, w, chunk_end, block_at, token_at);
-      wg_barrier();
     }
 
     // The slices of keys.
+    PLACE
     sum = warp_sum(sum);
-    wg_barrier();
+    group_barrier();  // the cache too has been read
+#if FUSED
+    if (w->slot >= 0) store_newest(a, w, newest);
+#endif
     if (lane == 0) most_sum[warp] = (float2)(most, sum);
     if (V_SLICES > 1 && v_slice > 0) {
       __local float* to = part + ((v_slice - 1) * HEADS + 2 * t) * DIMS + v_warp * 32 + 4 * g;
@@ -367,14 +481,16 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
             if (d < PADDED) *(__global float4*)((__global float*)a->part_o + (slot + head) * PADDED + d) = x;
           } else if (head < w->heads) {
             const float2 of = most_sum[head];
-            store_4(x * last_factor(of.x, of.y, sink_of(a, w->head + head)), d, DIM, y_aligned, y_of(a, w, head));
+            store_4(x * last_factor(of.x, of.y, sink_of(a, w->head + head)), d, DIM, y_aligned(a), y_of(a, w, head));
           }
         }
       }
       if (w->parts > 1 && lid < w->heads) scores_of(a, w, w->part, 0)[lid] = most_sum[lid];
     }
-    merge(a, w, live, y_aligned, flag);
+    merge(a, w, live, flag);
     find_work(a, groups, i + groups.step, w, block_at, token_at);
+    loaded = 0;
+    NOTHING_LOADED
   }
 }
 RANGE_KERNEL(attention_decode, LOCALS)
