@@ -26,7 +26,7 @@ constexpr Shape kShapes[] = {{"qkv", 2560, 1536},   {"o", 1536, 2048},         {
                              {"wide_down", 1536, 12288}, {"ple", 1536, 256}, {"8b_gate_up", 28672, 4096}, {"8b_down", 4096, 14336}, {"head", 262144, 1536}};
 struct Choice { const char* name; GpuForm form; int least, most; };
 constexpr Choice kForms[] = {{"gemv1", GpuForm::kGemv1, 1, 1},      {"gemv4", GpuForm::kGemv4, 2, 4},        {"gemv8", GpuForm::kGemv8, 5, 16},
-                             {"skinny8", GpuForm::kSkinny8, 1, 16}, {"skinny16", GpuForm::kSkinny16, 1, 16}, {"few32", GpuForm::kMmaFew32, 9, 32}};
+                             {"skinny8", GpuForm::kSkinny8, 1, 16}, {"skinny16", GpuForm::kSkinny16, 1, 16}, {"wide8", GpuForm::kWide8, 1, 8},      {"wide16", GpuForm::kWide16, 1, 16},     {"few32", GpuForm::kMmaFew32, 9, 32}};
 constexpr size_t kBytes = size_t(1) << 30;       // of weights in all
 constexpr size_t kRotation = size_t(256) << 20;  // that a plan reads at least
 

@@ -15,7 +15,7 @@ CaseList<GatedMatMul> cases() {
   CaseList<GatedMatMul> list;
   struct S { int64_t m, n, k; };
   for (DType t : {DType::kBF16, DType::kF32, DType::kMxfp4})
-    for (S s : {S{1, 16, 32}, S{1, 97, 160}, S{1, 40, 2880}, S{3, 48, 96}, S{20, 70, 128}})
+    for (S s : {S{1, 16, 32}, S{1, 97, 160}, S{1, 40, 2880}, S{3, 48, 96}, S{11, 97, 160}, S{20, 70, 128}})
       for (Act act : {Act::kSilu, Act::kGeluTanh, Act::kClampedSwiglu, Act::kGeluErf}) {
         if (act == Act::kGeluErf && s.n != 97) continue;
         // The halves of one product.

@@ -6,7 +6,7 @@
 namespace xylem {
 
 // Which of the kernels; each works on tasks of at most its rows (routed.clh).
-enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide, kSkinny8, kSkinny16 };
+enum class GpuForm { kGemv1, kGemv4, kGemv8, kTile, kMadSkinny, kMadSkinny2, kMad, kMmaFew32, kMmaFew64, kMmaMid, kMmaWide, kSkinny8, kSkinny16, kWide8, kWide16 };
 int form_rows(GpuForm f);
 bool form_suits(GpuForm f, DType weights, bool round_x);
 bool form_runs(GpuForm f, DType weights, bool round_x, const OpenClInfo& d);  // the same, and the device can run it
@@ -20,7 +20,7 @@ enum class GpuRoute : int { kAll, kRow, kSorted };  // ROUTE_ of routed.clh
 
 struct GpuProduct {
   Tensor x, w, bias, y;             // as of MatMul; w and bias also [E, N, K] and [E, N] f32 contiguous. Row r of y is from row r / x_div of x
-  Tensor up;                        // of the gemv forms, or empty: instead of x it is act(x) * up
+  Tensor up;                        // of the gemv and wide forms, or empty: instead of x it is act(x) * up
   Act act = Act::kSilu;
   float limit = 0;
   bool round_x = false;
@@ -33,6 +33,8 @@ struct GpuProduct {
 };
 // The skinny forms, matrix instructions too: for as few rows as reading weights takes the time.
 void skinny_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
+// The wide forms: the same for bf16 weights, kAll and at most form_rows, a work-group a compute unit; `up` as well.
+void wide_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
 // Enqueues the product, by any form. With kAll it may use the device's scratch.
 void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
 

@@ -29,13 +29,16 @@ const Form& form_of(GpuForm f) {
       {"matmul_mma.cl", "matmul_mma", "-DWM=2 -DWN=4 -DWK=1 -DTM=4 -DTN=2 -DSTAGES=2 -DFLOATS=0", 128, 256, 8, true},
       {"matmul_skinny.cl", "matmul_skinny", "", 8, 16},
       {"matmul_skinny.cl", "matmul_skinny", "", 16, 16},
+      {"matmul_wide.cl", "matmul_wide", "", 8, 16},
+      {"matmul_wide.cl", "matmul_wide", "", 16, 16},
   };
   return kForms[int(f)];
 }
 bool is_gemv(GpuForm f) { return f <= GpuForm::kGemv8; }
 bool is_mad(GpuForm f) { return f >= GpuForm::kMadSkinny && f <= GpuForm::kMad; }
 bool is_mma(GpuForm f) { return f >= GpuForm::kMmaFew32 && f <= GpuForm::kMmaWide; }
-bool is_skinny(GpuForm f) { return f >= GpuForm::kSkinny8; }
+bool is_skinny(GpuForm f) { return f == GpuForm::kSkinny8 || f == GpuForm::kSkinny16; }
+bool is_wide(GpuForm f) { return f >= GpuForm::kWide8; }
 
 int weight_type(DType t) {  // WT of packed.clh
   switch (t) {
@@ -59,12 +62,13 @@ int64_t gemv_parts(int64_t groups, int64_t bytes_of_panel, const OpenClInfo& d) 
 
 int form_rows(GpuForm f) { return form_of(f).rows; }
 bool form_suits(GpuForm f, DType weights, bool round_x) {
+  if (is_wide(f)) return round_x && weights == DType::kBF16;
   if (is_mma(f) || is_skinny(f)) return round_x && (weights == DType::kBF16 || is_quantised(weights));
   return !is_mad(f) || (weights == DType::kBF16 && round_x);
 }
 bool runs_mma(const OpenClInfo& d) { return d.lanes != LaneMode::kIntel; }
 bool form_runs(GpuForm f, DType weights, bool round_x, const OpenClInfo& d) {
-  if ((is_mma(f) || is_skinny(f)) && !runs_mma(d)) return false;
+  if ((is_mma(f) || is_skinny(f) || is_wide(f)) && !runs_mma(d)) return false;
   if (is_mad(f) && d.lanes == LaneMode::kNvidia) return false;  // fragments through shuffles: never the fastest
   return form_suits(f, weights, round_x);
 }
@@ -125,6 +129,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   CHECK(p.w.dtype != DType::kMxfp4 || K % kMxfp4Group == 0, K);
   if (is_mma(form)) return mma_product(p, form, g);
   if (is_skinny(form)) return skinny_product(p, form, g);
+  if (is_wide(form)) return wide_product(p, form, g);
   const int lanes = is_mad(form) ? g.info().sub_group : 1;
   const int64_t columns = f.columns * lanes, tasks = p.route == GpuRoute::kAll ? (p.rows + f.rows - 1) / f.rows : p.route == GpuRoute::kRow ? p.rows : p.n_tasks;
   const auto groups_n = size_t((N + columns - 1) / columns);

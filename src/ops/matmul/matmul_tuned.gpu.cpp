@@ -24,7 +24,7 @@ struct Name { GpuForm form; const char* name; };
 constexpr Name kNames[] = {{GpuForm::kGemv1, "gemv1"},         {GpuForm::kGemv4, "gemv4"},   {GpuForm::kGemv8, "gemv8"},       {GpuForm::kTile, "tile"},
                            {GpuForm::kMadSkinny, "mad8"},      {GpuForm::kMadSkinny2, "mad16"}, {GpuForm::kMad, "mad64"},       {GpuForm::kMmaFew32, "few32"},
                            {GpuForm::kMmaFew64, "few64"},      {GpuForm::kMmaMid, "mid"},    {GpuForm::kMmaWide, "wide"},      {GpuForm::kSkinny8, "skinny8"},
-                           {GpuForm::kSkinny16, "skinny16"}};
+                           {GpuForm::kSkinny16, "skinny16"}, {GpuForm::kWide8, "wide8"}, {GpuForm::kWide16, "wide16"}};
 
 // Products of about as many rows are one kind.
 int64_t bucket(int64_t rows) { return int64_t(std::bit_ceil(uint64_t(rows))); }
@@ -52,6 +52,7 @@ const Kernel<MatMul> kernel(
 // Of so many rows; those whose tasks are much smaller or larger cannot win.
 bool worth_trying(GpuForm form, int64_t rows) {
   const int most = form_rows(form);
+  if (form >= GpuForm::kWide8 && rows > most) return false;  // they have one task
   return most * 16 >= rows && (most <= 16 || most <= 8 * rows);
 }
 
