@@ -48,7 +48,7 @@
 #define PARTS (K_SLICES * HEADS * PITCH)
 #define PROBS (HEADS * PROB_PITCH)
 #define WORK_FLOATS 18
-#define COMMON_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 3 * PLACES + 8)
+#define COMMON_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 4 * PLACES + 8)
 #define HEADS_FLOATS (FUSED * 4 * DIMS)  // attention_heads.clh
 #define PLAIN_FLOATS (COMMON_FLOATS + HEADS_FLOATS)
 #if X_HW == 0
@@ -134,42 +134,44 @@ FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
   }
 }
 #endif
-// Where group n of 16 keys is: first words of the block, and the token in it, at n % PLACES. Groups that nobody sees are replaced
-// by one that somebody does: their blocks may be missing.
-FN void look_up(PHASE_ARGS attention_decode_args* a, int row, int n, int end, int2 groups, __local long* block, __local int* token) {
+// Where K and V of group n of 16 keys are, at n % PLACES. Groups that nobody sees are replaced by one that somebody does: their
+// blocks may be missing.
+FN void look_up(PHASE_ARGS attention_decode_args* a, int row, int kv, int n, int end, int2 groups, __local ulong* keys, __local ulong* values) {
   if (n * 16 >= end * TILE) return;
-  const int key = clamp(n * 16, groups.x, groups.y), page = key / a->block_tokens;
-  block[n % PLACES] = ((const __global int*)a->table)[row * a->table_stride + page] * a->block_words;
-  token[n % PLACES] = key - page * a->block_tokens;
+  const int key = clamp(n * 16, groups.x, groups.y), page = key / a->block_tokens, token = key - page * a->block_tokens;
+  const ulong head = a->pool + 4 * (ulong)(((const __global int*)a->table)[row * a->table_stride + page] * a->block_words + a->offset_words + kv * a->head_words);
+  keys[n % PLACES] = head + 4 * (ulong)(token * (PADDED / 2));
+  values[n % PLACES] = head + 4 * (ulong)(a->block_tokens * (PADDED / 2) + token * 8);
 }
 
 // Work-group i of the range, and where its first keys are. Barriers.
-FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local Work* w, __local long* block, __local int* token) {
+FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local Work* w, __local ulong* keys, __local ulong* values) {
   int begin = 0, end = 0;
   wg_barrier();
   if (i < g.count) {
     const int3 at = group_at(g, i);
     Unit u;
     Part p;
+#if FUSED
+    int slot = ((const __global int*)(a->stores ? a->slots : a->kv_len))[at.x];  // asked for beside the length
+#endif
     find_unit_of(a, at.x, &u);
     find_part(u, at.z, a->max_parts, LEAST_ROUNDS((u.end + TILE - 1) / TILE - u.first / TILE), &p);
     const int2 ends = (int2)(u.first / 16 * 16, max(0, (u.end - 1) / 16 * 16));
     begin = p.begin, end = p.end;
-    if (begin < end) look_up(a, u.row, begin * (TILE / 16) + (int)get_local_id(0), end, ends, block, token);
+    const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks, kv = at.y / chunks;
+    if (begin < end) look_up(a, u.row, kv, begin * (TILE / 16) + (int)get_local_id(0), end, ends, keys, values);
     if (get_local_id(0) == 0) {
-      const int chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks;
       w->unit = (long)at.x * a->head_groups + at.y;
       w->row = u.row, w->token = u.token, w->part = at.z, w->parts = p.parts;
-      w->kv = at.y / chunks;
+      w->kv = kv;
       w->head = w->kv * a->group + chunk * HEADS;
       w->heads = min(HEADS, a->group - chunk * HEADS);
       w->first = u.first, w->last = u.end, w->first_group = ends.x, w->last_group = ends.y;
 #if FUSED
-      int slot = -1;
-      if (a->stores && begin < end && end * TILE >= u.end) slot = ((const __global int*)a->slots)[at.x];
+      if (!a->stores || begin >= end || end * TILE < u.end) slot = -1;
       w->newest = slot >= 0 ? u.end - 1 : -1;
       w->slot = chunk == 0 ? slot : -1;
-      if (begin >= end) w->heads = 0;  // nothing to norm
 #endif
     }
   }
@@ -196,7 +198,7 @@ FN void store_4(float4 v, int d, int n, int aligned, __global float* y) {
 // What a head's values are multiplied with in the end. most and sink as exponents of 2.
 FN float last_factor(float most, float sum, float sink) {
   const float both = fmax(most, sink), f = native_exp2(most - both);
-  return f / (sum * f + native_exp2(sink - both));
+  return native_divide(f, sum * f + native_exp2(sink - both));
 }
 FN float sink_of(PHASE_ARGS attention_decode_args* a, int head) { return a->has_sinks ? ((const __global float*)a->sinks)[head] * LOG2E : -INFINITY; }
 FN __global float* y_of(PHASE_ARGS attention_decode_args* a, const __local Work* w, int head) {
@@ -272,23 +274,22 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
 #define LD_K(from, key) LD4(from)
 #define LD_V(from, key, pair) LD4(from)
 #endif
-#define LOAD_K(r)                                                                                                                        \
-  {                                                                                                                                      \
-    const int n = (r) * (TILE / 16) + key_warp * 2 + lane / 16, words = PADDED / 2;                                                      \
-    const __global uint* from = POOL + block_at[n % PLACES] + token_at[n % PLACES] * words + lane / 4 % 4 * 4;                           \
-    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD_K(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, words - 1) * 16, n * 16); \
+#define LOAD_K(r)                                                                                                                             \
+  {                                                                                                                                           \
+    const int n = (r) * (TILE / 16) + key_warp * 2 + lane / 16;                                                                               \
+    const __global uint* from = (const __global uint*)keys_at[n % PLACES] + lane / 4 % 4 * 4;                                                 \
+    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD_K(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, PADDED / 2 - 1) * 16, n * 16); \
   }
-#define LOAD_V(r)                                                                                                                          \
-  EACH for (int s = 0; s < V_STEPS; s++) {                                                                                                 \
-    const int n = (r) * (TILE / 16) + v_slice * V_STEPS + s, panels = PADDED / 16, panel_words = 8 * a->block_tokens;                      \
-    const __global uint* from = POOL + block_at[n % PLACES] + panels * panel_words + token_at[n % PLACES] * 8 + t * 16 + lane / 4 % 4 * 4; \
-    EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                                              \
-      const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;                        \
-      v[(i * V_STEPS + s) * 2] = LD_V(line, n * 16, t);                                                                                    \
-      v[(i * V_STEPS + s) * 2 + 1] = LD_V(line + 64, n * 16, t + 4);                                                                       \
-    }                                                                                                                                      \
+#define LOAD_V(r)                                                                                                     \
+  EACH for (int s = 0; s < V_STEPS; s++) {                                                                            \
+    const int n = (r) * (TILE / 16) + v_slice * V_STEPS + s, panels = PADDED / 16, panel_words = 8 * a->block_tokens; \
+    const __global uint* from = (const __global uint*)values_at[n % PLACES] + t * 16 + lane / 4 % 4 * 4;              \
+    EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                         \
+      const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;   \
+      v[(i * V_STEPS + s) * 2] = LD_V(line, n * 16, t);                                                               \
+      v[(i * V_STEPS + s) * 2 + 1] = LD_V(line + 64, n * 16, t + 4);                                                  \
+    }                                                                                                                 \
   }
-#define POOL ((const __global uint*)a->pool + a->offset_words + w->kv * a->head_words)
 // Whether the newest key comes from k and v, and how many of the last ones an earlier phase may have stored.
 #if FUSED
 #define AT_HAND (w->newest >= 0)
@@ -297,14 +298,19 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
 #define AT_HAND 0
 #define STORED_LATE a->batch
 #endif
-#define EARLY_V (!FUSED || DIMS < 512)  // there are registers for V of the first round beside heads that are rotated
+#define EARLY_V (!FUSED || DIMS < 256)  // there are registers for V of the first round beside heads that are rotated
 // Nobody keeps registers of what is not used.
 #define NOTHING_LOADED                                           \
   EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = (uint4)(0u); \
   EACH for (int j = 0; j < V_BLOCKS * V_STEPS * 2; j++) v[j] = (uint4)(0u);
-// Which work-item this is. Once more in every block: what follows from it is then not kept in registers over all of them.
-#define PLACE                                                                                             \
-  const int lid = (int)get_local_id(0), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4; \
+// Which work-item this is. Anew in every block: what follows from it is then not kept in registers over all of them.
+#if X_HW == 2
+FN int item_anew(int i) { asm volatile("" : "+r"(i)); return i; }
+#else
+#define item_anew(i) (i)
+#endif
+#define PLACE                                                                                  \
+  const int lid = item_anew(item), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4; \
   const int key_warp = warp % KEY_WARPS, k_slice = warp / KEY_WARPS, v_warp = warp % V_WARPS, v_slice = warp / V_WARPS;
 
 FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups, __local float* mem, Wait wait) {
@@ -313,9 +319,9 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
   __local float* factor = mem + PARTS + PROBS;
   __local float2* most_sum = (__local float2*)factor;
   __local Work* w = (__local Work*)(factor + 2 * HEADS);
-  __local long* block_at = (__local long*)(factor + 2 * HEADS + WORK_FLOATS);
-  __local int* token_at = (__local int*)(block_at + PLACES);
-  __local int* flag = token_at + PLACES;
+  __local ulong* keys_at = (__local ulong*)(factor + 2 * HEADS + WORK_FLOATS);
+  __local ulong* values_at = keys_at + PLACES;
+  __local int* flag = (__local int*)(values_at + PLACES);
 #if FUSED
   __local float* norms = mem + COMMON_FLOATS;
   __local ushort* newest = (__local ushort*)(norms + NORM_FLOATS);
@@ -323,36 +329,48 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
 #if X_HW == 0
   __local uint* sgx_ = (__local uint*)(mem + PLAIN_FLOATS);
 #endif
+  const int item = (int)get_local_id(0);
   PLACE
   uint4 k[K_STEPS * 2], v[V_BLOCKS * V_STEPS * 2];
 #if FUSED
-  load_norms(a, norms);
+  float own_norms[OWN_NORMS];
+  load_norms(a, lid, own_norms);
 #endif
-  find_work(a, groups, groups.first, w, block_at, token_at);
+  find_work(a, groups, groups.first, w, keys_at, values_at);
   NOTHING_LOADED
   // Keys that no earlier phase stored: their first round need not wait.
   int loaded = w->begin < w->end && (AT_HAND || (w->begin + 1) * TILE <= w->last - STORED_LATE);
   if (loaded) {
     LOAD_K(w->begin)
-    if (EARLY_V) LOAD_V(w->begin)
+    if (EARLY_V) { LOAD_V(w->begin) }
   }
+#if FUSED
+  keep_norms(own_norms, lid, norms);
+  wg_barrier();
+#endif
   phase_wait(wait);
   for (int i = groups.first; i < groups.count; i += groups.step) {
     const int live = w->begin < w->end;
+    if (X_HW == 2 && !live) {  // (elsewhere, barriers in branches are better avoided)
+      find_work(a, groups, i + groups.step, w, keys_at, values_at);
+      continue;
+    }
     uint2 query[K_STEPS];
 #if FUSED
     {
       PLACE
       float2 x[2][LANE_PAIRS], turn[LANE_PAIRS];
-      EACH for (int n = 0; n < 2; n++) load_task(a, w, warp + n * 8, lane, x[n]);
-      load_turns(a, w->token, live ? a->pairs : 0, lane, turn);
-      EACH for (int n = 0; n < 2; n++) {
-        const float squares = warp_sum(square_sum(x[n]));
-        finish_task(a, w, warp + n * 8, lane, x[n], squares, turn, norms, (__local ushort*)part, newest);
-      }
+      load_task(a, w, warp, lane, x[0]);
+      load_turns(a, w->token, lane, turn);
+      if (LANE_PAIRS <= 4) load_task(a, w, warp + 8, lane, x[1]);
+      const float squares = warp_sum(square_sum(x[0]));
+      finish_task(a, w, warp, lane, x[0], squares, turn, norms, (__local ushort*)part, newest);
+      if (LANE_PAIRS > 4) load_task(a, w, warp + 8, lane, x[1]);
+      const float more = warp_sum(square_sum(x[1]));
+      finish_task(a, w, warp + 8, lane, x[1], more, turn, norms, (__local ushort*)part, newest);
       wg_barrier();
       EACH for (int s = 0; s < K_STEPS; s++) {
-        const __local uint* from = (const __local uint*)part + (g < w->heads ? g : 0) * Q_PITCH + (k_slice * K_STEPS + s) * 8 + t;
+        const __local uint* from = (const __local uint*)part + min(g, w->heads - 1) * Q_PITCH + (k_slice * K_STEPS + s) * 8 + t;
         query[s] = g < w->heads ? (uint2)(from[0], from[4]) : (uint2)(0u);
       }
       wg_barrier();
@@ -382,13 +400,14 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
       PLACE
       // Half of the places is behind: the next ones in time.
       if ((r - w->begin) % HALF_ROUNDS == 0 && r > w->begin && lid < PLACES / 2)
-        look_up(a, w->row, (r + HALF_ROUNDS) * (TILE / 16) + lid, w->end, (int2)(w->first_group, w->last_group), block_at, token_at);
+        look_up(a, w->row, w->kv, (r + HALF_ROUNDS) * (TILE / 16) + lid, w->end, (int2)(w->first_group, w->last_group), keys_at, values_at);
 #if FUSED
       {
         PLACE
         const int component = w->newest - r * TILE - key_warp * 32 - lane / 4 * 4;
-        if (w->newest >= 0 && component >= 0 && component < 4)
+        if (w->newest >= 0 && component >= 0 && component < 4) {
           EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = with_newest_k(k[j], component, ((const __local uint*)newest)[(k_slice * K_STEPS * 2 + j) * 4 + t]);
+        }
       }
 #endif
       float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
@@ -396,7 +415,7 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
         s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), query[s], s0);
         s1 = mma_16816((uint4)(k[2 * s].z, k[2 * s].w, k[2 * s + 1].z, k[2 * s + 1].w), query[s], s1);
       }
-      if (r + 1 < w->end) LOAD_K(r + 1)
+      if (r + 1 < w->end) { LOAD_K(r + 1) }
       __local float* to = part + (k_slice * HEADS + 2 * t) * PITCH + key_warp * 32 + 4 * g;
       *(__local float4*)to = (float4)(s0.x, s0.z, s1.x, s1.z);
       *(__local float4*)(to + PITCH) = (float4)(s0.y, s0.w, s1.y, s1.w);
@@ -451,7 +470,7 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
             o[2 * n + 1] = mma_16816((uint4)(v0.z, v0.w, v1.z, v1.w), b, o[2 * n + 1]);
           }
         }
-        if (r + 1 < w->end) LOAD_V(r + 1)
+        if (r + 1 < w->end) { LOAD_V(r + 1) }
       }
     }
 
@@ -460,7 +479,7 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
     sum = warp_sum(sum);
     group_barrier();  // the cache too has been read
 #if FUSED
-    if (w->slot >= 0) store_newest(a, w, newest);
+    if (w->slot >= 0) store_newest(a, w, keys_at[w->newest / 16 % PLACES], values_at[w->newest / 16 % PLACES], newest);
 #endif
     if (lane == 0) most_sum[warp] = (float2)(most, sum);
     if (V_SLICES > 1 && v_slice > 0) {
@@ -488,7 +507,7 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
       if (w->parts > 1 && lid < w->heads) scores_of(a, w, w->part, 0)[lid] = most_sum[lid];
     }
     merge(a, w, live, flag);
-    find_work(a, groups, i + groups.step, w, block_at, token_at);
+    find_work(a, groups, i + groups.step, w, keys_at, values_at);
     loaded = 0;
     NOTHING_LOADED
   }

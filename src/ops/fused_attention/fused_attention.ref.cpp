@@ -88,7 +88,7 @@ CaseList<FusedAttention> cases() {
       {"first token", 2, 1, 8, 16, 0, {1}, 4, "---"},
       {"three rows", 2, 2, 32, 16, 0, {5, 16, 77}, 16, "ww-"},
       {"dim 64", 2, 1, 64, 16, 0, {33}, 32, "w-w"},
-      {"parts", 3, 1, 8, 16, 0, {300, 20}, 4, "www", true, false, true},
+      {"parts", 4, 2, 24, 16, 0, {300, 20}, 12, "www", true, false, true},
       {"group of 16, dim 24", 16, 1, 24, 16, 0, {33, 18}, 12, "pp-"},
       {"cache of another layer, dim 24", 4, 1, 24, 16, 30, {47, 20}, 6, "w--", false},
       {"pairs of 256", 8, 1, 256, 64, 512, {96, 65}, 128, "wwp"},
