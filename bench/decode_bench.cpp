@@ -1,6 +1,6 @@
 // Products of few rows on an OpenCL device, as decode steps make them: phases of one persistent launch where the device has
 // those, weights that no cache holds. Beside each the time that merely reading as many bytes takes.
-//   decode_bench [--device N] [--type bf16|f8|mxfp4] [--rows N] [--shape NAME] [--form NAME]
+//   decode_bench [--device N] [--type bf16|f8|mxfp4] [--rows N] [--shape NAME] [--form NAME] [--gated 1]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -18,12 +18,13 @@ namespace {
 
 struct Options {
   int device = 0, rows = 0;
+  bool gated = false;  // x is gelu_tanh(gate) * up
   DType type = DType::kBF16;
   std::string shape, form;
 };
 struct Shape { const char* name; int64_t N, K; };
 constexpr Shape kShapes[] = {{"qkv", 2560, 1536},   {"o", 1536, 2048},         {"gate_up", 12288, 1536}, {"wide_gate_up", 24576, 1536}, {"down", 1536, 6144},
-                             {"wide_down", 1536, 12288}, {"ple", 1536, 256}, {"8b_gate_up", 28672, 4096}, {"8b_down", 4096, 14336}, {"head", 262144, 1536}};
+                             {"wide_down", 1536, 12288}, {"ple_gate", 256, 1536}, {"ple", 1536, 256}, {"8b_gate_up", 28672, 4096}, {"8b_down", 4096, 14336}, {"head", 262144, 1536}};
 struct Choice { const char* name; GpuForm form; int least, most; };
 constexpr Choice kForms[] = {{"gemv1", GpuForm::kGemv1, 1, 1},      {"gemv4", GpuForm::kGemv4, 2, 4},        {"gemv8", GpuForm::kGemv8, 5, 16},
                              {"skinny8", GpuForm::kSkinny8, 1, 16}, {"skinny16", GpuForm::kSkinny16, 1, 16}, {"wide8", GpuForm::kWide8, 1, 8},      {"wide16", GpuForm::kWide16, 1, 16},     {"few32", GpuForm::kMmaFew32, 9, 32}};
@@ -47,11 +48,13 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 struct Call {
   MatMul a;
   GpuForm form;
+  bool gated = false;
 };
 void run_call(const Launch& l, Device& d) {
   const Call& c = *reinterpret_cast<const Call*>(l.args);
   GpuProduct p;
   p.x = c.a.x, p.w = c.a.w, p.bias = c.a.bias, p.y = c.a.y, p.round_x = c.a.round_x, p.rows = int(c.a.x.rows());
+  if (c.gated) p.up = p.x, p.act = Act::kGeluTanh;
   gpu_product(p, c.form, static_cast<OpenClDevice&>(d));
 }
 
@@ -92,7 +95,7 @@ class Bench {
         if (M < c.least || M > c.most || !form_suits(c.form, options_.type, true) || (!options_.form.empty() && options_.form != c.name)) continue;
         report(c.name, M, calls, a, [&](const MatMul& m) {
           static_assert(sizeof(Call) <= Launch::kMaxArgs);
-          const Call call{m, c.form};
+          const Call call{m, c.form, options_.gated};
           Launch l;
           l.op = MatMul::kName, l.kernel = c.name, l.thunk = run_call;
           std::memcpy(l.args, &call, sizeof call);
@@ -156,6 +159,7 @@ int run(int argc, char** argv) {
     else if (s == "--rows") o.rows = std::atoi(value.c_str());
     else if (s == "--shape") o.shape = value;
     else if (s == "--form") o.form = value;
+    else if (s == "--gated") o.gated = value != "0";
     else if (s == "--type") o.type = value == "mxfp4" ? DType::kMxfp4 : value == "f8" ? DType::kF8E4M3 : DType::kBF16;
     else return std::fprintf(stderr, "there is no option %s\n", s.c_str()), 2;
   }

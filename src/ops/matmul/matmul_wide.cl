@@ -2,13 +2,14 @@
 // has a compute unit to itself share a part of K: each keeps its slice of x as fragments of B, and has the weights of panels
 // on their way to its registers long before their turn, the first ones while earlier phases end. What the warps have of
 // a panel's outputs is added up through local memory, of which there are two pieces in turn: a barrier a panel.
-//   ROWS 8 or 16; STEPS of 16 inputs a warp has at most; GATED: x is act(x) * up
+//   ROWS 8 or 16; STEPS of 16 inputs a warp has at most; GATED: x is act(x) * up, act an ACT of act.clh
 //   WHOLE: K is whole steps, and rows of x, up and y are aligned to 16 bytes
 #define WT 0
 #include "phase.clh"
 #include "mma.clh"
 #include "packed.clh"
 #if GATED
+#define FAST_ACT 1  // x is rounded to bfloat16
 #include "act.clh"
 #endif
 #define WARPS (WIDE_WG / WARP)
@@ -20,7 +21,7 @@
 #define QUADS (ROWS * 4)                                 // of a panel's results
 
 typedef struct {
-  ulong x; int4 xs; ulong up; int4 us; int act; float limit; ulong w, bias; int has_bias; ulong y; int4 ys;
+  ulong x; int4 xs; ulong up; int4 us; float limit; ulong w, bias; int has_bias; ulong y; int4 ys;
   int rows, n, k, run_panels, parts, part_steps; ulong sums, counters;
 } matmul_wide_args;
 
@@ -159,8 +160,8 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
       wide_loads_first();
 #if GATED
       EACH for (int s = 0; s < STEPS; s++) {
-        v[s].x = act_gated(a->act, v[s].x, u[s].x, a->limit), v[s].y = act_gated(a->act, v[s].y, u[s].y, a->limit);
-        v[s].z = act_gated(a->act, v[s].z, u[s].z, a->limit), v[s].w = act_gated(a->act, v[s].w, u[s].w, a->limit);
+        v[s].x = act_gated(ACT, v[s].x, u[s].x, a->limit), v[s].y = act_gated(ACT, v[s].y, u[s].y, a->limit);
+        v[s].z = act_gated(ACT, v[s].z, u[s].z, a->limit), v[s].w = act_gated(ACT, v[s].w, u[s].w, a->limit);
       }
 #endif
       EACH for (int s = 0; s < STEPS; s++) b[s][h] = s < count ? wide_round(v[s], k0 + s * 16, k) : (uint2)(0u);

@@ -23,8 +23,8 @@ void wide_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   if (plan.parts > 1 && (!sums || !counters)) return;  // sync() says so
   std::string options = "-DROWS=" + std::to_string(s.rows) + " -DSTEPS=" + std::to_string(plan.steps);
   options += K % 16 == 0 && aligned(p.x) && aligned(p.up) && aligned(p.y) ? " -DWHOLE=1" : " -DWHOLE=0";
-  options += p.up ? " -DGATED=1" : " -DGATED=0";
-  g.launch(g.kernel("matmul_wide.cl", "matmul_wide", options), {{size_t(plan.runs), 1, size_t(plan.parts)}, 512}, p.x, Rows(p.x), p.up, Rows(p.up), int(p.act), p.limit, p.w, p.bias,
+  options += p.up ? " -DGATED=1 -DACT=" + std::to_string(int(p.act)) : " -DGATED=0";
+  g.launch(g.kernel("matmul_wide.cl", "matmul_wide", options), {{size_t(plan.runs), 1, size_t(plan.parts)}, 512}, p.x, Rows(p.x), p.up, Rows(p.up), p.limit, p.w, p.bias,
            int(bool(p.bias)), p.y, Rows(p.y), p.rows, int(N), int(K), int(plan.run_panels), int(plan.parts), int(plan.part_steps), sums, counters);
 }
 
