@@ -147,10 +147,10 @@ std::optional<DecodeParts> attention_decode_parts(const Attention& a, OpenClDevi
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
   // One wave of the work-groups that run at the same time, or several with little left over.
-  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1, least_rounds = n.dims <= 128 ? 1 : 2;
+  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1;
   const int64_t most = slots / n.units * n.units * 10 >= slots * 9 ? slots / n.units : 4 * slots / n.units;
   const int64_t slot_floats = DecodeParts::kHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (n.units * slot_floats);
-  n.parts = std::max<int64_t>(1, std::min({most, (rounds + least_rounds - 1) / least_rounds, room}));
+  n.parts = std::max<int64_t>(1, std::min({most, n.dims <= 128 ? rounds : std::max((rounds + 1) / 2, std::min<int64_t>(rounds, kBundle)), room}));
   for (int64_t i = n.parts; i > 1;) i = (i + kBundle - 1) / kBundle, n.unit_counters += i;
   if (n.parts > 1) {
     n.o = static_cast<float*>(g.scratch(size_t(n.units * n.parts * slot_floats) * 4));

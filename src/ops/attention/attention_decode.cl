@@ -39,8 +39,9 @@
 #define PROB_PITCH (TILE / 2 + 4)
 #define PLACES 256                                // groups of 16 keys that are looked up at a time
 #define HALF_ROUNDS (PLACES * 8 / TILE)
-// Of a part where there are n: a merge takes longer than some rounds of few keys.
-#define LEAST_ROUNDS(n) (DIMS <= 128 ? 1 : DIMS <= 256 || (n) > 3 ? 2 : 3)
+// Of a part where there are n: a merge takes as long as some rounds of few keys, and two merges are worse than two rounds.
+#define ALONE (DIMS <= 256 ? 2 : 3)
+#define LEAST_ROUNDS(n) (DIMS <= 128 || ((n) > ALONE && (n) <= BUNDLE) ? 1 : (n) <= ALONE ? ALONE : 2)
 
 // In local memory: partial scores [slice of the dimensions][head][key], at the end values of the slices of keys; probabilities
 // [head][pair of keys]; each head's factor of what was summed up before this round, then its largest score and sum; where groups
