@@ -2,6 +2,7 @@
 // A kernel is one way to run it on one device. Capture, shadow checking, tracing and parity tests all use that value.
 #pragma once
 #include <cstring>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -93,6 +94,7 @@ struct Launch {
   const char* op;
   const char* kernel;
   void (*thunk)(const Launch&, Device&);
+  void (*tensors)(const Launch&, const std::function<void(const Tensor&)>&);  // those that it reads or writes
   const void* k;
   alignas(16) std::byte args[kMaxArgs];
 };
@@ -105,9 +107,17 @@ Launch bind(const Kernel<A>& k, const A& a) {
   l.kernel = k.name;
   l.k = &k;
   l.thunk = [](const Launch& l, Device& d) { static_cast<const Kernel<A>*>(l.k)->run(*reinterpret_cast<const A*>(l.args), d); };
+  l.tensors = [](const Launch& l, const std::function<void(const Tensor&)>& f) {
+    A a = *reinterpret_cast<const A*>(l.args);
+    const auto see = [&](Tensor& t) { if (t) f(t); };
+    a.fields(see, see, see);
+  };
   std::memcpy(l.args, &a, sizeof a);
   return l;
 }
+// The call that a launch is; null if it is another op's.
+template <class A>
+const A* call_of(const Launch& l) { return std::strcmp(l.op, A::kName) == 0 ? reinterpret_cast<const A*>(l.args) : nullptr; }
 
 // Ordered execution on one device: runs op calls, and records them when asked.
 class Stream {

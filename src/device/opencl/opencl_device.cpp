@@ -9,6 +9,7 @@
 #include "device/op.h"
 #include "device/opencl/lane_probe.h"
 #include "device/opencl/phase_program.h"
+#include "device/opencl/plan_rewrite.h"
 #include "device/opencl/program_cache.h"
 
 namespace xylem {
@@ -290,10 +291,16 @@ void* OpenClDevice::scratch(size_t bytes) {
 
 std::unique_ptr<CompiledPlan> OpenClDevice::compile(const Plan& plan) {
   std::vector<BoundLaunch> launches;
+  std::vector<Buffer> memory;
+  Plan rewritten;
+  if (info_.phase_groups > 0) {
+    rewritten = plan;
+    for (const PlanRewrite r : plan_rewrites()) rewritten = r(std::move(rewritten), *this, memory);
+  }
   capture_ = &launches;
-  for (const Launch& l : plan) l.thunk(l, *this);
+  for (const Launch& l : info_.phase_groups > 0 ? rewritten : plan) l.thunk(l, *this);
   capture_ = nullptr;
-  return compile_launches(*this, std::move(launches));
+  return compile_launches(*this, std::move(launches), std::move(memory));
 }
 
 }  // namespace xylem

@@ -182,16 +182,16 @@ bool is_phase_kernel(const std::string& file, const std::string& entry) {
 
 Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
   TRY(std::string out, cl_source("phase.clh"));
-  std::string floats = "4", cases;
+  std::string cases, largest = "4";  // of local memory; constants, since nested macros double with every kernel
   for (size_t i = 0; i < kernels.size(); i++) {
     const std::string prefix = fmt::format("p{}_", i);
     TRY(const std::string text, instance(*kernels[i], prefix));
     out += text;
-    floats = fmt::format("LARGER({}{}_floats, {})", prefix, kernels[i]->entry, floats);
+    out += fmt::format("enum {{ {0}most_floats = (int){0}{1}_floats > (int){2} ? (int){0}{1}_floats : (int){2} }};\n", prefix, kernels[i]->entry, largest);
+    largest = prefix + "most_floats";
     cases += fmt::format("      case {}: {}{}_run(head, {}, w); break;\n", i, prefix, kernels[i]->entry, has_entry(text, "WIDE", kernels[i]->entry) ? "all" : "mem");
   }
   out += fmt::format(R"(
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #ifdef PHASE_TIMES
 FN ulong phase_clock(void) {{ ulong t; asm volatile("mov.u64 %0, %%clock64;" : "=l"(t)); return t; }}
 #define TIME(n) if (phase_item() == 0 && get_group_id(0) == 0) ((volatile __global ulong*)(arrived + 16))[n] = phase_clock();
@@ -221,12 +221,13 @@ KERNEL({}) void phases(const __global uchar* program, int count, volatile __glob
   }}
 }}
 )",
-                     floats, kPhaseBytes / 16, "256 * PHASE_TEAMS", cases);
+                     largest, kPhaseBytes / 16, "256 * PHASE_TEAMS", cases);
   return out;
 }
 
-std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<BoundLaunch> launches) {
+std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<BoundLaunch> launches, std::vector<Buffer> memory) {
   auto plan = std::make_unique<BoundPlan>(d);
+  for (Buffer& b : memory) plan->own(std::move(b));
   const Phases p = d.info().phase_groups > 0 ? program_of(d, launches) : Phases{};
   for (size_t i = 0; i < launches.size();) {
     size_t end = i;

@@ -9,6 +9,6 @@ namespace xylem {
 bool is_phase_kernel(const std::string& file, const std::string& entry);
 // The source of a program that runs any of these kernels as a phase; kernel i is phase kind i. Its entry is "phases".
 Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels);
-std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<BoundLaunch> launches);
+std::unique_ptr<CompiledPlan> compile_launches(OpenClDevice& d, std::vector<BoundLaunch> launches, std::vector<Buffer> memory = {});  // memory: that the launches use alone
 
 }  // namespace xylem

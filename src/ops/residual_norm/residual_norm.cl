@@ -13,6 +13,8 @@ typedef struct {
   int x_stride, z_stride, r_stride, y_stride0, y_stride1, y_stride2;
   int has_scale, outputs, n;
   float eps, w_offset;
+  ulong from;
+  int from_stride;
 } residual_norm_args;
 
 // The norm of v in place; early: its weights, if they are in registers. Barriers.
@@ -31,13 +33,14 @@ FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local f
   phase_wait(wait);
   for (int row = g.first; row < g.count; row += g.step) {
     __global float* stream = (__global float*)a->r + (long)row * a->r_stride;
+    const __global float* from = (const __global float*)a->from + (long)row * a->from_stride;
     float4 s[EACH], r[EACH];
     load_row((const __global float*)a->x + (long)row * a->x_stride, n, s);
 #if Z
     float4 z[EACH];
     load_row((const __global float*)a->z + (long)row * a->z_stride, n, z);
 #endif
-    if (R_EARLY) load_row(stream, n, r);
+    if (R_EARLY) load_row(from, n, r);
 #if X_W
     norm_row(s, x_w, W_EARLY, a->x_w, a, part);
 #endif
@@ -52,7 +55,7 @@ FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local f
 #endif
     const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;
     EACH_QUAD {
-      s[i] = (s[i] + (R_EARLY ? r[i] : load_quad(stream, AT(i), n))) * by;
+      s[i] = (s[i] + (R_EARLY ? r[i] : load_quad(from, AT(i), n))) * by;
       store_quad(stream, AT(i), n, s[i]);
     }
 #if Y

@@ -17,6 +17,8 @@ void check(const ResidualNorm& a) {
   weight("z_w", a.z_w);
   weight("s_w", a.s_w);
   check_output("r", a.r, {T, n});
+  if (a.from) check_shape("from", a.from, {T, n});
+  CHECK(a.from.data != a.r.data);
   if (a.scale) check_contiguous("scale", a.scale, {1});
   for (int i = 0; i < ResidualNorm::kOutputs; i++) {
     CHECK(bool(a.y[i]) == (i < a.outputs()) && bool(a.y_w[i]) == bool(a.y[i]), i, a.outputs(), bool(a.y_w[i]));

@@ -23,12 +23,12 @@ void reference(const ResidualNorm& a) {
     run_reference(Add{s, normed(a.z, a.z_w, 1), y, 1.0f});
     s = y;
   }
-  run_reference(Add{normed(s, a.s_w, 0), a.r, a.r, a.scale ? a.scale.as()[0] : 1.0f});
+  run_reference(Add{normed(s, a.s_w, 0), a.from ? a.from : a.r, a.r, a.scale ? a.scale.as()[0] : 1.0f});
   for (int i = 0; i < a.outputs(); i++) run_reference(RmsNorm{a.r, a.y_w[i], {}, {}, a.y[i], a.eps, a.w_offset});
 }
 
 // Which parts there are.
-struct Parts { const char* label; bool x_w, z, z_w, s_w, scale; int outputs; float w_offset; };
+struct Parts { const char* label; bool x_w, z, z_w, s_w, scale; int outputs; float w_offset; bool from = false; };
 
 ResidualNorm call(const Parts& p, int64_t T, int64_t n, int64_t gap) {
   const auto rows = [&](int64_t more) {
@@ -38,6 +38,7 @@ ResidualNorm call(const Parts& p, int64_t T, int64_t n, int64_t gap) {
   };
   const auto vector = [&](bool there) { return there ? shape({n}) : Tensor{}; };
   ResidualNorm a{rows(2 * gap), vector(p.x_w), p.z ? rows(gap) : Tensor{}, vector(p.z_w), vector(p.s_w), rows(gap), p.scale ? shape({1}) : Tensor{}, {}, {}, 1e-6f, p.w_offset};
+  if (p.from) a.from = rows(gap);
   for (int i = 0; i < p.outputs; i++) a.y[i] = rows(i * gap), a.y_w[i] = shape({n});
   return a;
 }
@@ -55,13 +56,14 @@ CaseList<ResidualNorm> cases() {
       {"two norms, sum, norm, add, scale", true, true, true, true, true, 0, 0},
       {"two norms, sum, norm, add, scale, norm", true, true, true, true, true, 1, 1},
       {"sum with one norm, add, two norms", false, true, true, false, false, 2, 0},
+      {"norm, add to another, scale, norm", true, false, false, false, true, 1, 0, true},
   };
   const auto add = [&](const Parts& p, int64_t T, int64_t n, int64_t gap) {
     list.push_back({std::string(p.label) + " " + std::to_string(T) + "x" + std::to_string(n), call(p, T, n, gap), {}});
   };
   for (const Parts& p : parts) add(p, 17, 128, 0);  // rows shorter than a work-group, one after the other
   for (int i : {2, 4, 5, 8}) add(parts[i], 1, 1536, 0), add(parts[i], 5, 1536, 512);
-  for (int i : {2, 8}) add(parts[i], 3, 1538, 5);
+  for (int i : {2, 8, 10}) add(parts[i], 3, 1538, 5);
   add(parts[1], 2, 63, 0), add(parts[5], 3, 5376, 0), add(parts[8], 17, 2816, 0), add(parts[4], 2, 9216, 8);
   return list;
 }

@@ -23,15 +23,16 @@ inline void residual_row(const ResidualNorm& a, int64_t row) {
   const float scale = a.scale ? a.scale.as()[0] : 1.0f, offset = a.w_offset;
   const Term x(a, a.x, a.x_w, row), z(a, a.z, a.z_w, row);
   float* r = a.r.row(row);
+  const float* from = a.from ? a.from.row(row) : r;
   const auto s = [&](int64_t i, int64_t c) {
     if constexpr (kSum) return x(i, c) + z(i, c);
     else return x(i, c);
   };
   if (a.s_w) {
     const float factor = inverse_rms(mean_square_of(n, s), a.eps), *w = a.s_w.as();
-    map(n, [&](int64_t i, int64_t c) { store(r + i, (s(i, c) * factor * (load(w + i, c) + offset) + load(r + i, c)) * scale, c); });
+    map(n, [&](int64_t i, int64_t c) { store(r + i, (s(i, c) * factor * (load(w + i, c) + offset) + load(from + i, c)) * scale, c); });
   } else {
-    map(n, [&](int64_t i, int64_t c) { store(r + i, (s(i, c) + load(r + i, c)) * scale, c); });
+    map(n, [&](int64_t i, int64_t c) { store(r + i, (s(i, c) + load(from + i, c)) * scale, c); });
   }
   if (!a.y[0]) return;
   const float factor = inverse_rms(mean_square(r, n), a.eps);

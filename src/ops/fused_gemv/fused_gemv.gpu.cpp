@@ -1,0 +1,49 @@
+#include <algorithm>
+#include <string>
+
+#include "device/opencl/opencl_device.h"
+#include "ops/fused_gemv/fused_gemv.h"
+
+namespace xylem {
+namespace {
+
+constexpr int64_t kItems = 512, kStep = kItems / 4;           // WIDE_WG and STEP of fused_gemv.cl
+constexpr int64_t kMostLoads = 8;                    // LOADS
+constexpr int64_t kMostInputs = 6144;                // PART_X
+constexpr int64_t kMostEach = 12, kMostNumbers = 48; // EACH; times X_PARTS: a work-item's registers
+
+int64_t part_lines(const FusedGemv& a) { return FusedGemv::part_inputs(a.inputs(), a.y.rows()) / 2; }
+
+struct Blocks {
+  int64_t loads = 1, count = 1;
+};
+// A panel's part in equal blocks, of as many loads as fit into registers twice.
+Blocks blocks_of(int64_t lines) {
+  const int64_t loads = (lines + kStep - 1) / kStep, count = (loads + kMostLoads - 1) / kMostLoads;
+  return {(loads + count - 1) / count, count};
+}
+int64_t part_x(const Blocks& b) { return b.loads * b.count * kStep * 2; }
+int64_t each(const FusedGemv& a) { return ((a.input == FusedGemv::Input::kNormed ? a.inputs() : part_x(blocks_of(part_lines(a)))) + kItems - 1) / kItems; }
+bool fits(const FusedGemv& a, const Device&) {
+  return a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * a.x.rows() <= kMostNumbers;
+}
+
+void run(const FusedGemv& a, Device& d) {
+  check(a);
+  OpenClDevice& g = gpu(d);
+  const int64_t K = a.inputs(), N = a.w.outputs(), parts = a.y.rows(), panels = (N + kPanel - 1) / kPanel;
+  CHECK(fits(a, d) && N < INT32_MAX - 64, K, N, parts);
+  const Blocks b = blocks_of(part_lines(a));
+  const int64_t all = std::max(g.info().phase_groups, g.info().compute_units), groups = std::clamp<int64_t>(all / parts, 1, panels);
+  std::string options = "-DINPUT=" + std::to_string(int(a.input));
+  const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
+  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a));
+  g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, a.x_w, a.from, a.r, a.scale, a.h_w, a.h, a.w, a.bias, a.y,
+           int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
+           int(bool(a.bias)), int(K), int(N), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), int(a.act), a.limit,
+           a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups), int(a.round_x));
+}
+const Kernel<FusedGemv> k(Dev::kOpenCl, "wide", 10, fits, run, "bf16 weights with an even number of inputs, at most 6144 of a part or norm");
+
+}  // namespace
+}  // namespace xylem
