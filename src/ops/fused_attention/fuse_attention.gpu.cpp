@@ -1,4 +1,4 @@
-// Puts FusedAttention in place of QkvStore and the Attention of what it makes.
+// Puts FusedAttention in place of QkvStore and the Attention of what it makes, which nobody else reads (PagedAttention of nn/blocks.h).
 #include "device/opencl/plan_rewrite.h"
 #include "ops/fused_attention/fused_attention.h"
 

@@ -1,6 +1,7 @@
 // MatMul by the form that was measured to be the fastest, and the measuring.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -19,6 +20,7 @@ namespace {
 constexpr int64_t kMatMul = 1;          // of Tuning::Key
 constexpr double kClearly = 0.97;       // of the time by the rules: less than that counts as faster
 constexpr double kSampleSeconds = 3e-3;
+constexpr double kMostError = 1e-5;     // of a form's results, squared and relative: more means that it does not work on this device
 
 struct Name { GpuForm form; const char* name; };
 constexpr Name kNames[] = {{GpuForm::kGemv1, "gemv1"},         {GpuForm::kGemv4, "gemv4"},   {GpuForm::kGemv8, "gemv8"},       {GpuForm::kTile, "tile"},
@@ -76,6 +78,20 @@ Result<double> seconds_of(const std::function<void(const MatMul&)>& call, std::s
   return best;
 }
 
+// What a call writes.
+Result<std::vector<float>> result_of(const std::function<void(const MatMul&)>& call, const MatMul& a, Device& d) {
+  std::vector<float> y(size_t(a.y.numel()));
+  call(a);
+  TRY_VOID(d.sync());
+  d.copy_out(y.data(), a.y.data, a.y.bytes());
+  return y;
+}
+bool same(const std::vector<float>& got, const std::vector<float>& want) {  // up to the order of sums
+  double error = 0, all = 0;
+  for (size_t i = 0; i < want.size(); i++) error += std::pow(double(got[i]) - double(want[i]), 2), all += std::pow(double(want[i]), 2);
+  return error <= kMostError * all;  // false when NaN
+}
+
 // Calls that differ in their weights alone, and how many rows they have at most.
 struct Kind {
   std::vector<MatMul> calls;
@@ -97,12 +113,16 @@ Status tune_kind(Kind& kind, int64_t rows, OpenClDevice& d, TuneReport& report) 
   d.tuning().erase(key);
   const Kernel<MatMul>& rule = select_kernel(kind.calls[0], d);
   TRY(const double by_rule, seconds_of([&](const MatMul& a) { rule.run(a, d); }, kind.calls, d));
+  TRY(const std::vector<float> want, result_of([&](const MatMul& a) { rule.run(a, d); }, kind.calls[0], d));
   double best = by_rule * kClearly;
   const char* chosen = nullptr;
   for (const Name& n : kNames) {
     if (!form_runs(n.form, type, kind.calls[0].round_x, d.info()) || !worth_trying(n.form, rows)) continue;
     TRY(const double t, seconds_of([&](const MatMul& a) { run_form(a, n.form, d); }, kind.calls, d));
-    if (t < best) best = t, chosen = n.name;
+    if (t >= best) continue;
+    TRY(const std::vector<float> got, result_of([&](const MatMul& a) { run_form(a, n.form, d); }, kind.calls[0], d));
+    if (same(got, want)) best = t, chosen = n.name;
+    else log::warn("products of {} rows with {} [{}, {}]: {} is left out, as its results differ from those of {}", rows, dtype_name(type), N, K, n.name, rule.name);
   }
   report.measured++;
   if (!chosen) return {};
