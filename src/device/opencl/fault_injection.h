@@ -65,10 +65,13 @@ inline cl_int launch_fault() {
   OpenClFaults& f = opencl_faults();
   f.launches++;
   if (f.lost) return f.code;
-  if (f.fail_after < 0 || f.fail_after-- > 0) return CL_SUCCESS;
+  long left = f.fail_after;  // one step: of two threads that come last, one fails
+  do {
+    if (left < 0) return CL_SUCCESS;
+  } while (!f.fail_after.compare_exchange_weak(left, left - 1));
+  if (left > 0) return CL_SUCCESS;
   if (f.lose) f.lost = true;
   if (--f.fail_count > 0) f.fail_after = 0;
-  else f.fail_after = -1;
   return f.code;
 }
 inline cl_int lost_fault() { return opencl_faults().lost ? opencl_faults().code.load() : CL_SUCCESS; }
