@@ -1,7 +1,7 @@
 // ResidualNorm (residual_norm.h): a work-group a row, which lies in registers from the first pass to the last.
 //   EACH     1024ths of a row, rounded up: groups of four numbers that a work-item has
 //   ALIGNED  rows and weights are, to 16 bytes
-//   X_W, Z, Z_W, S_W, Y  which parts there are; Y: any output. Barriers in branches are what compilers for CPUs trip over.
+//   X_W, Z, Z_W, S_W, FROM, Y  which parts there are; Y: any output. Barriers in branches are what compilers for CPUs trip over.
 #include "phase.clh"
 #include "row_quads.clh"
 // What is loaded before the sums that it waits for, as far as registers allow.
@@ -33,7 +33,11 @@ FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local f
   phase_wait(wait);
   for (int row = g.first; row < g.count; row += g.step) {
     __global float* stream = (__global float*)a->r + (long)row * a->r_stride;
+#if FROM
     const __global float* from = (const __global float*)a->from + (long)row * a->from_stride;
+#else
+    const __global float* from = stream;
+#endif
     float4 s[EACH], r[EACH];
     load_row((const __global float*)a->x + (long)row * a->x_stride, n, s);
 #if Z

@@ -20,7 +20,7 @@ bool aligned(ResidualNorm a) {
 std::string options(const ResidualNorm& a) {
   std::string text = "-DEACH=" + std::to_string(each(a));
   const auto flag = [&](const char* name, bool on) { text += std::string(" -D") + name + (on ? "=1" : "=0"); };
-  flag("ALIGNED", aligned(a)), flag("X_W", bool(a.x_w)), flag("Z", bool(a.z)), flag("Z_W", bool(a.z_w)), flag("S_W", bool(a.s_w)), flag("Y", a.outputs() > 0);
+  flag("ALIGNED", aligned(a)), flag("X_W", bool(a.x_w)), flag("Z", bool(a.z)), flag("Z_W", bool(a.z_w)), flag("S_W", bool(a.s_w)), flag("FROM", bool(a.from)), flag("Y", a.outputs() > 0);
   return text;
 }
 int stride(const Tensor& t) {
@@ -34,7 +34,7 @@ void run(const ResidualNorm& a, Device& d) {
   OpenClDevice& g = gpu(d);
   g.launch(g.kernel("residual_norm.cl", "residual_norm", options(a)), {{size_t(a.x.rows()), 1, 1}, size_t(kGroup)}, a.x, a.z, a.r, a.scale, a.x_w, a.z_w, a.s_w, a.y[0], a.y[1],
            a.y[2], a.y_w[0], a.y_w[1], a.y_w[2], stride(a.x), stride(a.z), stride(a.r), stride(a.y[0]), stride(a.y[1]), stride(a.y[2]), int(bool(a.scale)), a.outputs(),
-           int(a.x.cols()), a.eps, a.w_offset, a.from ? a.from : a.r, stride(a.from ? a.from : a.r));
+           int(a.x.cols()), a.eps, a.w_offset, a.from, stride(a.from));
 }
 const Kernel<ResidualNorm> k(Dev::kOpenCl, "group", 10, fits, run, "rows of at most 16384 numbers, 12288 where an output is normed, 7168 where two are added");
 
