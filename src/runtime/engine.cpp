@@ -159,7 +159,7 @@ class EngineImpl final : public Engine {
 
   // The plan's step, and before it a piece of work on the images of the request that waits longest for them.
   void build(const StepPlan& plan, StepSlab& slab) {
-    slab.plan = plan, slab.encode = image_waits_.next(), slab.encoded = false;
+    slab.plan = plan, slab.encode = image_waits_.next();
     if (plan.rows.empty()) return;
     builder_.build(plan, *sched_, [this](RequestId id) -> const GenerateRequest& { return live_.at(id).request; }, slab);
     note_started(plan);
@@ -167,7 +167,7 @@ class EngineImpl final : public Engine {
 
   void note_encoded(const StepSlab& s) {
     encode_steps_ += s.plan.rows.empty();
-    if (auto request = image_waits_.take_encoded(s)) sched_->submit(*std::move(request));
+    if (auto request = image_waits_.take_encoded(s.encode)) sched_->submit(*std::move(request));
   }
 
   void note_started(const StepPlan& plan) {
@@ -205,7 +205,7 @@ class EngineImpl final : public Engine {
       set_health({false, false, "A step failed on the device: " + s.status.error().text + "."});
     }
     sched_->fail(s.plan, health_.text, &events);
-    if (auto request = image_waits_.take_waiting_for(s)) events.push_back(failed(request->id));
+    if (auto request = image_waits_.take_waiting_for(s.encode)) events.push_back(failed(request->id));
     publish(events, nullptr);
   }
   Event failed(RequestId id) const { return {id, -1, -1, Finish::kError, 0, health_.text}; }

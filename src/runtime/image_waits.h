@@ -20,13 +20,11 @@ class ImageWaits {
   bool cancel(RequestId id) {
     return std::erase_if(waits_, [&](const Wait& w) { return w.request.id == id; }) > 0;
   }
-  // What the tower is to go on with; empty when nobody waits.
-  ImageList next() const { return waits_.empty() ? ImageList{} : waits_.front().images; }
-  // The request that waited for what the step encoded, if that is done. At depth 2 the step before may have said so already.
-  std::optional<NewRequest> take_encoded(const StepSlab& s) { return s.encoded ? take_waiting_for(s) : std::nullopt; }
-  // The request that waits for what the step was to go on with.
-  std::optional<NewRequest> take_waiting_for(const StepSlab& s) {
-    if (s.encode.empty() || waits_.empty() || waits_.front().images != s.encode) return std::nullopt;
+  EncodeWork next() const { return waits_.empty() ? EncodeWork{} : EncodeWork{waits_.front().images, waits_.front().request.id}; }
+  // The request of a step's work, if that is done. At depth 2 the step before may have said so already.
+  std::optional<NewRequest> take_encoded(const EncodeWork& w) { return w.done ? take_waiting_for(w) : std::nullopt; }
+  std::optional<NewRequest> take_waiting_for(const EncodeWork& w) {
+    if (w.images.empty() || waits_.empty() || waits_.front().request.id != w.request) return std::nullopt;
     return take();
   }
   std::optional<NewRequest> take() {

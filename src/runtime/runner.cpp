@@ -57,8 +57,8 @@ Status Runner::allocate_vision(size_t arena_bytes) {
 
 Status Runner::run(StepSlab& s, Plan* plan) {
   constexpr double kBesideStep = 0.03, kAlone = 0.25;  // seconds of the vision tower between steps; a request may come any time
-  if (!s.encode.empty() && !plan) {
-    TRY(s.encoded, encoder_->advance(s.encode, s.plan.rows.empty() ? kAlone : kBesideStep));
+  if (!s.encode.images.empty() && !plan) {
+    TRY(s.encode.done, encoder_->advance(s.encode.images, s.plan.rows.empty() ? kAlone : kBesideStep));
   }
   if (s.plan.rows.empty()) return {};
   bool& pending = s.batch.tokens.numel() > s.batch.kv_len.numel() ? explain_prompt_ : explain_decode_;

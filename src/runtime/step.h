@@ -39,6 +39,13 @@ struct LogitRow {
 
 using ImageList = std::vector<std::shared_ptr<const ImagePatches>>;
 
+// What the vision tower is to go on with; no images: nothing.
+struct EncodeWork {
+  ImageList images;
+  RequestId request{};  // that waits for them
+  bool done = false;    // the rows of all of them are there
+};
+
 // What an image contributes to a step: rows [first, first + count) of those that the vision tower makes of it become the embeddings
 // of tokens, from row `row` of Batch::images on.
 struct StepImage {
@@ -72,8 +79,7 @@ class StepSlab {
   Sample result;           // the same, but for the logits, as the host reads it
   std::vector<LogitRow> logit_rows;
   std::vector<StepImage> images;
-  ImageList encode;        // for the vision tower to go on with before the step, which may be empty
-  bool encoded = false;    // its rows of all of them are there
+  EncodeWork encode;       // before the step, which may be empty
   Status status;           // of the run
   struct Host {            // what enqueuing the step took
     enum Form { kOther, kReplayed, kEager } form = kOther;
