@@ -1,10 +1,9 @@
 // A compiled plan runs what its calls ran, to the bit: with launches of their own, recorded by the driver, or joined into one.
 #include <gtest/gtest.h>
 
-#include "device/op_spec.h"
-#include "device/opencl/opencl_device.h"
 #include "ops/act_mul/act_mul.h"
 #include "ops/add/add.h"
+#include "ops/device_tensors.h"
 #include "ops/matmul/matmul.h"
 #include "ops/rms_norm/rms_norm.h"
 
@@ -19,25 +18,10 @@ struct Form {
 
 class OpenClPlan : public testing::TestWithParam<Form> {
  protected:
-  Tensor place(Tensor t, bool random) {
-    HostMemory memory;
-    CaseMemory host(memory);
-    host.place(t);
-    if (random) fill_random(t, rng_);
-    else std::memset(t.data, 0x7F, t.bytes());
-    Buffer& b = memory_.emplace_back(*device_, t.bytes());
-    device_->copy_in(b.data(), t.data, t.bytes());
-    t.data = b.data();
-    return t;
-  }
-  std::vector<float> read(const Tensor& t) {
-    std::vector<float> v(size_t(t.numel()));
-    device_->copy_out(v.data(), t.data, t.bytes());
-    return v;
-  }
-  std::mt19937 rng_{7};
+  Tensor place(Tensor t, bool random) { return tensors_->place(t, random); }
+  std::vector<float> read(const Tensor& t) { return tensors_->read(t); }
   std::unique_ptr<OpenClDevice> device_;
-  std::vector<Buffer> memory_;
+  std::unique_ptr<DeviceTensors> tensors_;
 };
 
 TEST_P(OpenClPlan, GivesTheSameBitsAsItsCalls) {
@@ -50,6 +34,7 @@ TEST_P(OpenClPlan, GivesTheSameBitsAsItsCalls) {
   auto opened = OpenClDevice::open(all[0]);
   ASSERT_TRUE(opened.ok()) << opened.error().text;
   device_ = std::move(*opened);
+  tensors_ = std::make_unique<DeviceTensors>(*device_);
 
   constexpr int64_t K = 2600, N = 40;  // K is shared among work-groups, which count each other
   const bool product = !GetParam().phase_groups || all[0].lanes != LaneMode::kEmulated;  // PoCL takes minutes to compile it as a phase

@@ -1,8 +1,8 @@
 // Fused plans of one row compute what their plans computed, wherever the stream and what is kept for later calls lie.
 #include <gtest/gtest.h>
 
-#include "device/op_spec.h"
 #include "device/opencl/plan_rewrite.h"
+#include "ops/device_tensors.h"
 #include "ops/fused_gemv/fused_gemv.h"
 #include "ops/gated_matmul/gated_matmul.h"
 #include "ops/matmul/matmul.h"
@@ -30,22 +30,10 @@ class FuseRow : public testing::Test {
     auto opened = OpenClDevice::open(all[0]);
     ASSERT_TRUE(opened.ok()) << opened.error().text;
     device_ = std::move(*opened);
+    tensors_ = std::make_unique<DeviceTensors>(*device_);
   }
-  Tensor place(Tensor t) {
-    HostMemory memory;
-    CaseMemory host(memory);
-    host.place(t);
-    fill_random(t, rng_);
-    Buffer& b = memory_.emplace_back(*device_, t.bytes());
-    device_->copy_in(b.data(), t.data, t.bytes());
-    t.data = b.data();
-    return t;
-  }
-  std::vector<float> read(const Tensor& t) {
-    std::vector<float> v(size_t(t.numel()));
-    device_->copy_out(v.data(), t.data, t.bytes());
-    return v;
-  }
+  Tensor place(Tensor t) { return tensors_->place(t); }
+  std::vector<float> read(const Tensor& t) { return tensors_->read(t); }
   Tensor row(int64_t n) { return place(shape({1, n})); }
   Tensor weights(int64_t n, int64_t k) { return place(packed_shape({n, k}, DType::kBF16)); }
   // Two layers with sandwich norms and per-layer inputs, as Gemma's, over memory that the layers share.
@@ -75,9 +63,8 @@ class FuseRow : public testing::Test {
     stream.end_capture();
     return plan;
   }
-  std::mt19937 rng_{7};
   std::unique_ptr<OpenClDevice> device_;
-  std::vector<Buffer> memory_;
+  std::unique_ptr<DeviceTensors> tensors_;
 };
 
 TEST_F(FuseRow, ComputesTheSameWithHalfOfTheCalls) {
