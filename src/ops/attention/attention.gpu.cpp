@@ -4,7 +4,6 @@
 #include <string>
 
 #include "device/opencl/opencl_rows.h"
-#include "ops/attention/attention_decode_gpu.h"
 #include "ops/attention/attention_gpu.h"
 
 namespace xylem {
@@ -43,16 +42,6 @@ struct Grid {
   int64_t part_floats(const Attention& a) const { return rows * a.cache.padded_dim(); }
 };
 
-void check(const Attention& a) {
-  const KvCache& c = a.cache;
-  const int64_t B = a.kv_len.numel(), p = pack_width(c.pool.dtype);
-  CHECK(a.q.rank == 3 && a.q.cols() == c.dim && a.q.dim[1] % c.kv_heads == 0, a.q.cols(), c.dim, a.q.dim[1], c.kv_heads);
-  CHECK(a.y.contiguous() && a.y.numel() == a.q.numel() && a.cu_q.numel() == B + 1 && a.table.dim[0] == B, B);
-  CHECK(c.block_tokens % KvCache::kLane == 0 && c.pool.stride[0] % p == 0 && c.offset % p == 0, c.block_tokens, c.offset);
-  CHECK(!a.sinks || a.sinks.numel() == a.q.dim[1], a.sinks.numel());
-  CHECK(!a.limits || a.limits.numel() == a.q.dim[0], a.limits.numel(), a.q.dim[0]);
-}
-
 // tile: keys of a round of the kernel.
 void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file, std::string options, size_t group_size, int tile) {
   const KvCache& c = a.cache;
@@ -76,7 +65,7 @@ int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsi
 
 // attention.cl
 void run_vector(const Attention& a, OpenClDevice& g, bool split) {
-  check(a);
+  check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
   constexpr size_t kGroup = 256;        // WG
   constexpr int64_t kFullDevice = 1024;  // groups
@@ -91,7 +80,7 @@ const Kernel<Attention> vector(Dev::kOpenCl, "vector", 10, fits, [](const Attent
 
 // attention_matrix.cl
 void run_matrix(const Attention& a, OpenClDevice& g, bool split) {
-  check(a);
+  check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
   constexpr int kSubGroups = 8, kTile = 16 * kSubGroups;  // NSG, TILE
   constexpr int64_t kFullDevice = 512;                     // groups
@@ -115,7 +104,7 @@ const Kernel<Attention> matrix(Dev::kOpenCl, "matrix", 20, has_matrix, [](const 
 
 // attention_mma.cl
 void run_mma(const Attention& a, OpenClDevice& g, bool split) {
-  check(a);
+  check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
   constexpr int64_t kFullDevice = 256;  // groups
   const int dims = dims_bucket(a), warps_rows = dims <= 128 ? 4 : 512 / dims, warps_dims = dims <= 128 ? 1 : dims / 128;
@@ -128,41 +117,55 @@ bool has_mma(const Attention& a, const Device& d) {
 }
 const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, [](const Attention& a, Device& d) { run_mma(a, gpu(d), true); });
 
-const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, takes_attention_decode, [](const Attention& a, Device& d) { launch_attention_decode(a, gpu(d), ""); });
+// attention_decode.cl
+void run_decode(const Attention& a, Device& d) {
+  check_attention(a, a.q);
+  if (a.q.dim[0] == 0) return;
+  constexpr int64_t kHeads = 8, kBundle = 8;  // HEADS, BUNDLE
+  OpenClDevice& g = gpu(d);
+  const KvCache& c = a.cache;
+  const int64_t heads = a.q.dim[1], group = heads / c.kv_heads, pd = c.padded_dim(), p = pack_width(c.pool.dtype);
+  const int dims = dims_bucket(a), tile = dims <= 128 ? 128 : 16384 / dims;  // DIMS, TILE
+  const int64_t head_groups = c.kv_heads * ((group + kHeads - 1) / kHeads), units = a.q.dim[0] * head_groups;
+  int64_t keys = a.table.dim[1] * c.block_tokens;
+  if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
+  // One wave of the work-groups that run at the same time, or several with little left over.
+  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1;
+  const int64_t most = slots / units * units * 10 >= slots * 9 ? slots / units : 4 * slots / units;
+  const int64_t slot_floats = kHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (units * slot_floats);
+  const int64_t parts = std::max<int64_t>(1, std::min({most, dims <= 128 ? rounds : std::max((rounds + 1) / 2, std::min<int64_t>(rounds, kBundle)), room}));
+  int64_t unit_counters = 0;
+  for (int64_t i = parts; i > 1;) i = (i + kBundle - 1) / kBundle, unit_counters += i;
+  float *o = nullptr, *largest = nullptr;
+  void* counters = nullptr;
+  if (parts > 1) {
+    o = static_cast<float*>(g.scratch(size_t(units * parts * slot_floats) * 4));
+    counters = g.counters(size_t(units * unit_counters));
+    if (!o || !counters) return;  // a dry pass
+    largest = o + units * parts * kHeads * pd;
+  }
+  g.launch(g.kernel("attention_decode.cl", "attention_decode", "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims)),
+           {{size_t(a.q.dim[0]), size_t(head_groups), size_t(parts)}, 256}, a.q, Rows(a.q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table,
+           a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, o, largest, counters, int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd),
+           a.scale, a.window, int(parts), int(head_groups), int(unit_counters), int(units));
+}
+bool has_decode(const Attention& a, const Device& d) {
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+}
+const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, has_decode, run_decode);
 
 }  // namespace
 
 const AttentionForm kAttentionVector{fits, run_vector}, kAttentionMatrix{has_matrix, run_matrix}, kAttentionMma{has_mma, run_mma};
 
-std::optional<DecodeParts> attention_decode_parts(const Attention& a, OpenClDevice& g) {
-  check(a);
-  if (a.q.dim[0] == 0) return std::nullopt;
-  constexpr int kBundle = 8;  // BUNDLE
+void check_attention(const Attention& a, const Tensor& q) {
   const KvCache& c = a.cache;
-  DecodeParts n;
-  const int64_t group = a.q.dim[1] / c.kv_heads, pd = c.padded_dim();
-  n.dims = dims_bucket(a);
-  n.head_groups = c.kv_heads * ((group + DecodeParts::kHeads - 1) / DecodeParts::kHeads), n.units = a.q.dim[0] * n.head_groups;
-  const int tile = n.dims <= 128 ? 128 : 16384 / n.dims;  // TILE
-  int64_t keys = a.table.dim[1] * c.block_tokens;
-  if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
-  // One wave of the work-groups that run at the same time, or several with little left over.
-  const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1;
-  const int64_t most = slots / n.units * n.units * 10 >= slots * 9 ? slots / n.units : 4 * slots / n.units;
-  const int64_t slot_floats = DecodeParts::kHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (n.units * slot_floats);
-  n.parts = std::max<int64_t>(1, std::min({most, n.dims <= 128 ? rounds : std::max((rounds + 1) / 2, std::min<int64_t>(rounds, kBundle)), room}));
-  for (int64_t i = n.parts; i > 1;) i = (i + kBundle - 1) / kBundle, n.unit_counters += i;
-  if (n.parts > 1) {
-    n.o = static_cast<float*>(g.scratch(size_t(n.units * n.parts * slot_floats) * 4));
-    n.counters = g.counters(size_t(n.units * n.unit_counters));
-    if (!n.o || !n.counters) return std::nullopt;
-    n.largest = n.o + n.units * n.parts * DecodeParts::kHeads * pd;
-  }
-  return n;
-}
-
-bool takes_attention_decode(const Attention& a, const Device& d) {
-  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+  const int64_t B = a.kv_len.numel(), p = pack_width(c.pool.dtype);
+  CHECK(q.rank == 3 && q.cols() == c.dim && q.dim[1] % c.kv_heads == 0, q.cols(), c.dim, q.dim[1], c.kv_heads);
+  CHECK(a.y.contiguous() && a.y.numel() == q.numel() && a.cu_q.numel() == B + 1 && a.table.dim[0] == B, B);
+  CHECK(c.block_tokens % KvCache::kLane == 0 && c.pool.stride[0] % p == 0 && c.offset % p == 0, c.block_tokens, c.offset);
+  CHECK(!a.sinks || a.sinks.numel() == q.dim[1], a.sinks.numel());
+  CHECK(!a.limits || a.limits.numel() == q.dim[0], a.limits.numel(), q.dim[0]);
 }
 
 }  // namespace xylem

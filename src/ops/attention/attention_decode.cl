@@ -5,17 +5,11 @@
 // that makes of them again.
 //   DIMS   the padded dimension, rounded up to 64, 128, 256 or 512
 //   EXACT  the dimension is that
-//   FUSED  FusedAttention (fused_attention.h): heads of Q, and of the newest key where it is here, come as they left their product.
-//          A warp norms and rotates a head. Of the cache everything but the newest key is loaded before; that one is put in
-//          between when it is there, and one work-group of its kv head stores it.
 #define WG 256
 #define HEADS 8
 #define TILE (DIMS <= 128 ? 128 : 16384 / DIMS)
 #include "attention.clh"
 #include "mma.clh"
-#ifndef FUSED
-#define FUSED 0
-#endif
 #define BUNDLE 8
 #if EXACT
 #define PADDED DIMS
@@ -49,9 +43,7 @@
 #define PARTS (K_SLICES * HEADS * PITCH)
 #define PROBS (HEADS * PROB_PITCH)
 #define WORK_FLOATS 18
-#define COMMON_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 4 * PLACES + 8)
-#define HEADS_FLOATS (FUSED * 4 * DIMS)  // attention_heads.clh
-#define PLAIN_FLOATS (COMMON_FLOATS + HEADS_FLOATS)
+#define PLAIN_FLOATS (PARTS + PROBS + 2 * HEADS + WORK_FLOATS + 4 * PLACES + 8)
 #if X_HW == 0
 #define LOCALS (PLAIN_FLOATS + WG * 8)
 #else
@@ -61,11 +53,6 @@
 typedef struct {
   ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; ulong table; long table_stride; ulong cu_q, kv_len, sinks, y, part_o, part_ml, counters;
   int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, head_groups, unit_counters, units;
-#if FUSED
-  ulong k, v, q_w, k_w, v_w, turns, slots; int4 ks, vs;
-  int stores, norms, weights, pairs, interleaved;  // norms, weights: bit 0 of Q, 1 of K, 2 of V
-  float eps, w_offset;
-#endif
 } attention_decode_args;
 
 // What a work-group has; in local memory, since registers are full.
@@ -76,27 +63,9 @@ typedef struct {
   int kv, head, heads;          // its first query head, and how many
   int first, last;              // keys that are seen, and the groups of 16 at both ends
   int first_group, last_group;
-  int newest, slot;             // the newest key where it comes from k and v, and where this work-group stores it; else -1
 } Work;
 
-#if X_HW == 2
-FN float warp_max(float x) {
-  UNROLL for (int m = 16; m; m /= 2) {
-    uint r;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(as_uint(x)), "r"(m));
-    x = fmax(x, as_float(r));
-  }
-  return x;
-}
-FN float warp_sum(float x) {
-  UNROLL for (int m = 16; m; m /= 2) {
-    uint r;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(as_uint(x)), "r"(m));
-    x += as_float(r);
-  }
-  return x;
-}
-#elif X_HW == 0
+#if X_HW == 0
 FN float sgx_warp(__local uint* s, float x, int largest) {
   __local float* of = (__local float*)s + (int)get_local_id(0) / WARP * WARP;
   of[(int)get_local_id(0) % WARP] = x;
@@ -108,20 +77,11 @@ FN float sgx_warp(__local uint* s, float x, int largest) {
 }
 #define warp_max(x) sgx_warp(sgx_, x, 1)
 #define warp_sum(x) sgx_warp(sgx_, x, 0)
-#else
+#elif X_HW != 2
 #define warp_max(x) (x)
 #define warp_sum(x) (x)
 #endif
 
-#if FUSED
-#include "attention_heads.clh"
-// Row i has query i.
-FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
-  const int length = ((const __global int*)a->kv_len)[token];
-  u->row = token, u->token = token, u->tokens = 1, u->position = length - 1, u->end = length;
-  u->first = a->window > 0 ? max(0, length - a->window) : 0;
-}
-#else
 FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
   const __global int* cu_q = (const __global int*)a->cu_q;
   const __global int* kv_len = (const __global int*)a->kv_len;
@@ -134,7 +94,6 @@ FN void find_unit_of(PHASE_ARGS attention_decode_args* a, int token, Unit* u) {
     find_unit(cu_q, kv_len, 0, a->batch, token, 1, a->window, u);
   }
 }
-#endif
 // Where K and V of group n of 16 keys are, at n % PLACES. Groups that nobody sees are replaced by one that somebody does: their
 // blocks may be missing.
 FN void look_up(PHASE_ARGS attention_decode_args* a, int row, int kv, int n, int end, int2 groups, __local ulong* keys, __local ulong* values) {
@@ -153,9 +112,6 @@ FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local 
     const int3 at = group_at(g, i);
     Unit u;
     Part p;
-#if FUSED
-    int slot = ((const __global int*)(a->stores ? a->slots : a->kv_len))[at.x];  // asked for beside the length
-#endif
     find_unit_of(a, at.x, &u);
     find_part(u, at.z, a->max_parts, LEAST_ROUNDS((u.end + TILE - 1) / TILE - u.first / TILE), &p);
     const int2 ends = (int2)(u.first / 16 * 16, max(0, (u.end - 1) / 16 * 16));
@@ -169,11 +125,6 @@ FN void find_work(PHASE_ARGS attention_decode_args* a, Groups g, int i, __local 
       w->head = w->kv * a->group + chunk * HEADS;
       w->heads = min(HEADS, a->group - chunk * HEADS);
       w->first = u.first, w->last = u.end, w->first_group = ends.x, w->last_group = ends.y;
-#if FUSED
-      if (!a->stores || begin >= end || end * TILE < u.end) slot = -1;
-      w->newest = slot >= 0 ? u.end - 1 : -1;
-      w->slot = chunk == 0 ? slot : -1;
-#endif
     }
   }
   if (get_local_id(0) == 0) w->begin = begin, w->end = end;
@@ -267,19 +218,11 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
 }
 
 // 16 bytes of each of the lane's lines.
-#if FUSED
-#define IN_LAST(key) ((key) >= w->last_group && w->newest >= 0 && w->slot < 0)  // where another work-group stores
-#define LD_K(from, key) load_beside_k(from, IN_LAST(key) ? w->newest % 16 - lane / 4 % 4 * 4 : -1)
-#define LD_V(from, key, pair) load_beside_v(from, IN_LAST(key) && w->newest % 16 / 2 == (pair), w->newest & 1)
-#else
-#define LD_K(from, key) LD4(from)
-#define LD_V(from, key, pair) LD4(from)
-#endif
 #define LOAD_K(r)                                                                                                                             \
   {                                                                                                                                           \
     const int n = (r) * (TILE / 16) + key_warp * 2 + lane / 16;                                                                               \
     const __global uint* from = (const __global uint*)keys_at[n % PLACES] + lane / 4 % 4 * 4;                                                 \
-    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD_K(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, PADDED / 2 - 1) * 16, n * 16); \
+    EACH for (int i = 0; i < K_STEPS * 2; i++) k[i] = LD4(from + AT_MOST((k_slice * K_STEPS * 2 + i) * 4 + t, PADDED / 2 - 1) * 16); \
   }
 #define LOAD_V(r)                                                                                                     \
   EACH for (int s = 0; s < V_STEPS; s++) {                                                                            \
@@ -287,19 +230,10 @@ FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int li
     const __global uint* from = (const __global uint*)values_at[n % PLACES] + t * 16 + lane / 4 % 4 * 4;              \
     EACH for (int i = 0; i < V_BLOCKS; i++) {                                                                         \
       const __global uint* line = from + AT_MOST((v_warp + i * V_WARPS) * 2 + lane / 16, panels - 1) * panel_words;   \
-      v[(i * V_STEPS + s) * 2] = LD_V(line, n * 16, t);                                                               \
-      v[(i * V_STEPS + s) * 2 + 1] = LD_V(line + 64, n * 16, t + 4);                                                  \
+      v[(i * V_STEPS + s) * 2] = LD4(line);                                                               \
+      v[(i * V_STEPS + s) * 2 + 1] = LD4(line + 64);                                                  \
     }                                                                                                                 \
   }
-// Whether the newest key comes from k and v, and how many of the last ones an earlier phase may have stored.
-#if FUSED
-#define AT_HAND (w->newest >= 0)
-#define STORED_LATE 1
-#else
-#define AT_HAND 0
-#define STORED_LATE a->batch
-#endif
-#define EARLY_V (!FUSED || DIMS < 256)  // there are registers for V of the first round beside heads that are rotated
 // Nobody keeps registers of what is not used.
 #define NOTHING_LOADED                                           \
   EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = (uint4)(0u); \
@@ -323,32 +257,20 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
   __local ulong* keys_at = (__local ulong*)(factor + 2 * HEADS + WORK_FLOATS);
   __local ulong* values_at = keys_at + PLACES;
   __local int* flag = (__local int*)(values_at + PLACES);
-#if FUSED
-  __local float* norms = mem + COMMON_FLOATS;
-  __local ushort* newest = (__local ushort*)(norms + NORM_FLOATS);
-#endif
 #if X_HW == 0
   __local uint* sgx_ = (__local uint*)(mem + PLAIN_FLOATS);
 #endif
   const int item = (int)get_local_id(0);
   PLACE
   uint4 k[K_STEPS * 2], v[V_BLOCKS * V_STEPS * 2];
-#if FUSED
-  float own_norms[OWN_NORMS];
-  load_norms(a, lid, own_norms);
-#endif
   find_work(a, groups, groups.first, w, keys_at, values_at);
   NOTHING_LOADED
   // Keys that no earlier phase stored: their first round need not wait.
-  int loaded = w->begin < w->end && (AT_HAND || (w->begin + 1) * TILE <= w->last - STORED_LATE);
+  int loaded = w->begin < w->end && (w->begin + 1) * TILE <= w->last - a->batch;
   if (loaded) {
     LOAD_K(w->begin)
-    if (EARLY_V) { LOAD_V(w->begin) }
+    LOAD_V(w->begin)
   }
-#if FUSED
-  keep_norms(own_norms, lid, norms);
-  wg_barrier();
-#endif
   phase_wait(wait);
   for (int i = groups.first; i < groups.count; i += groups.step) {
     const int live = w->begin < w->end;
@@ -357,26 +279,6 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
       continue;
     }
     uint2 query[K_STEPS];
-#if FUSED
-    {
-      PLACE
-      float2 x[2][LANE_PAIRS], turn[LANE_PAIRS];
-      load_task(a, w, warp, lane, x[0]);
-      load_turns(a, w->token, lane, turn);
-      if (LANE_PAIRS <= 4) load_task(a, w, warp + 8, lane, x[1]);
-      const float squares = warp_sum(square_sum(x[0]));
-      finish_task(a, w, warp, lane, x[0], squares, turn, norms, (__local ushort*)part, newest);
-      if (LANE_PAIRS > 4) load_task(a, w, warp + 8, lane, x[1]);
-      const float more = warp_sum(square_sum(x[1]));
-      finish_task(a, w, warp + 8, lane, x[1], more, turn, norms, (__local ushort*)part, newest);
-      wg_barrier();
-      EACH for (int s = 0; s < K_STEPS; s++) {
-        const __local uint* from = (const __local uint*)part + min(g, w->heads - 1) * Q_PITCH + (k_slice * K_STEPS + s) * 8 + t;
-        query[s] = g < w->heads ? (uint2)(from[0], from[4]) : (uint2)(0u);
-      }
-      wg_barrier();
-    }
-#else
     {
       PLACE
       const __global float* q = (const __global float*)a->q + (long)w->token * a->qs.x + (long)(w->head + min(g, w->heads - 1)) * a->qs.y;
@@ -385,16 +287,12 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
         query[s] = (uint2)(load_pair(q, d, DIM, g < w->heads), load_pair(q, d + 8, DIM, g < w->heads));
       }
     }
-#endif
     float4 o[V_BLOCKS * 2];
     EACH for (int n = 0; n < V_BLOCKS * 2; n++) o[n] = (float4)(0.0f);
     float most = -INFINITY, sum = 0.0f;  // of head `warp`; the sum over this lane's keys alone
     if (live && !loaded) {
       PLACE
       LOAD_K(w->begin)
-    }
-    if (live && !(loaded && EARLY_V)) {
-      PLACE
       LOAD_V(w->begin)
     }
     for (int r = w->begin; r < w->end; r++) {
@@ -402,15 +300,6 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
       // Half of the places is behind: the next ones in time.
       if ((r - w->begin) % HALF_ROUNDS == 0 && r > w->begin && lid < PLACES / 2)
         look_up(a, w->row, w->kv, (r + HALF_ROUNDS) * (TILE / 16) + lid, w->end, (int2)(w->first_group, w->last_group), keys_at, values_at);
-#if FUSED
-      {
-        PLACE
-        const int component = w->newest - r * TILE - key_warp * 32 - lane / 4 * 4;
-        if (w->newest >= 0 && component >= 0 && component < 4) {
-          EACH for (int j = 0; j < K_STEPS * 2; j++) k[j] = with_newest_k(k[j], component, ((const __local uint*)newest)[(k_slice * K_STEPS * 2 + j) * 4 + t]);
-        }
-      }
-#endif
       float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
       EACH for (int s = 0; s < K_STEPS; s++) {
         s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), query[s], s0);
@@ -444,14 +333,6 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
         most = largest;
       }
       wg_barrier();
-#if FUSED
-      if (w->newest >= r * TILE) {
-        PLACE
-        const int pair = w->newest / 2 - (r * TILE / 2 + v_slice * V_STEPS * 8 + t);
-        EACH for (int n = 0; n < V_BLOCKS * V_STEPS * 2; n++)
-          if (pair == n / 2 % V_STEPS * 8 + n % 2 * 4) v[n] = with_newest_v(v[n], w->newest & 1, newest + DIMS + (v_warp + n / 2 / V_STEPS * V_WARPS) * 32 + lane / 4 * 4);
-      }
-#endif
       {
         PLACE
         const float f0 = factor[2 * t], f1 = factor[2 * t + 1];
@@ -479,9 +360,6 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
     PLACE
     sum = warp_sum(sum);
     group_barrier();  // the cache too has been read
-#if FUSED
-    if (w->slot >= 0) store_newest(a, w, keys_at[w->newest / 16 % PLACES], values_at[w->newest / 16 % PLACES], newest);
-#endif
     if (lane == 0) most_sum[warp] = (float2)(most, sum);
     if (V_SLICES > 1 && v_slice > 0) {
       __local float* to = part + ((v_slice - 1) * HEADS + 2 * t) * DIMS + v_warp * 32 + 4 * g;

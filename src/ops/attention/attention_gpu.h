@@ -11,6 +11,8 @@ struct AttentionForm {
   // asks for.
   void (*run)(const Attention&, OpenClDevice&, bool split);
 };
+// Ends the program unless every tensor fits the others; q in place of a's.
+void check_attention(const Attention& a, const Tensor& q);
 extern const AttentionForm kAttentionVector, kAttentionMatrix, kAttentionMma;
 
 }  // namespace xylem

@@ -3,7 +3,8 @@
 #include "ops/qkv_store/qkv_store.h"
 namespace xylem {
 // QkvStore followed by Attention of what it makes, for decode: row i of the step is query i, and a slot that is not negative is where the
-// last key of its row belongs. Without k and v the cache has it already.
+// last key of its row belongs. Without k and v the cache has it already. In a joined launch (phase.clh) the cache, the weights and what says
+// where keys are must be older than the call before this one: they are read while that one ends.
 struct FusedAttention {
   static constexpr const char* kName = "fused_attention";
   QkvStore store;       // with q; y is not written, and the cache is attention's

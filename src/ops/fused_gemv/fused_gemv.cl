@@ -38,11 +38,6 @@ typedef struct {
 } fused_gemv_args;
 
 #if X_HW == 2
-FN float from_lane(float x, int mask) {
-  uint r;
-  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(as_uint(x)), "r"(mask));
-  return as_float(r);
-}
 FN uint4 load_weights(const __global uint4* p) {  // stays before the wait
   uint4 v;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
@@ -116,7 +111,13 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
   const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;
 #endif
   for (int i = g.first, first = 1; i < g.count || first; i += g.step, first = 0) {
-    const int mine = min(i, g.count - 1);  // whoever has nothing to multiply makes inputs all the same, and comes by every barrier
+#if X_HW == 2
+    if (i >= g.count) {
+      phase_wait(w);
+      break;
+    }
+#endif
+    const int mine = min(i, g.count - 1);  // elsewhere whoever has nothing to multiply comes by every barrier all the same
     const int part = (int)(((float)mine + 0.5f) * a->by_groups), share = mine - part * groups, first_line = part * a->part_lines, keeps = share == 0 && i == mine;
     const int begin = share * a->panels_each + min(share, a->panels_more), units = i < g.count ? a->panels_each + (share < a->panels_more) : 0, blocks = units * COUNT;
     int next_unit = 0, next_sub = 0;

@@ -1,0 +1,460 @@
+// FusedAttention (fused_attention.h), and Attention of one query a row, over a bf16 cache, for few rows: little code, which a work-group
+// runs once, and all of a round's keys on their way before the query is there. A work-group takes up to HEADS heads of a kv head and
+// some rounds of TILE keys. Scores: a warp has 32 keys and a slice of the dimensions; softmax: a head; values: 32 dimensions and a slice of the
+// keys. Heads come as they left their product; a warp norms and rotates a head of Q, or the newest key, or its V, which are in no
+// cache yet: they begin the softmax, and the rounds are of the cache alone. Parts of a row's keys are merged by the work-group
+// that comes last of up to BUNDLE, and what that makes of them again.
+//   DIMS   the padded dimension, rounded up to 64, 128, 256 or 512
+//   EXACT  the dimension is that, and y aligned to 16 bytes
+//   EARLY  the cache is as calls before the last one left it: its first keys are asked for before the query is there
+//   WEIGHTED, TURNED  there are weights of norms; pairs are rotated
+#define HEADS 8
+#define TILE (16384 / DIMS)            // keys whose K and V a work-group has in registers, 64 bytes of each a work-item
+#include "attention.clh"
+#include "mma.clh"
+#define WARPS (WIDE_WG / WARP)
+#if EXACT
+#define PADDED DIMS
+#define DIM DIMS
+#define AT_MOST(i, last) (i)
+#else
+#define PADDED a->padded
+#define DIM a->dim
+#define AT_MOST(i, last) min(i, last)
+#endif
+#define LOG2E 1.4426950408889634f
+#define LINES 4                        // of K, and of V, of a work-item and round: two steps of 16 dimensions or keys
+#define K_SLICES (WARPS * 32 / TILE)   // of the dimensions; a warp has one of 32 keys
+#define V_SLICES (WARPS * 32 / DIMS)   // of the keys; a warp has one of 32 dimensions
+#define Q_PITCH (DIMS / 2 + 4)         // words; heads in different banks
+#define PITCH (TILE + 4)
+#define PROB_PITCH (TILE / 2 + 4)
+#define PLACES 256                     // groups of 16 keys that are looked up at a time
+#define HALF_ROUNDS (PLACES * 8 / TILE)
+#define BUNDLE 16
+#define AT_ONCE 8                      // parts that a merge reads at a time
+#define LANE_PAIRS (DIMS / 64)         // of a head, where a warp has it
+#define EACH_PAIR UNROLL for (int i_ = 0; i_ < LANE_PAIRS; i_++)
+
+// In local memory, in floats: scores of slices of the dimensions [slice][head][PITCH], at the end values of slices of keys
+// [slice][head][DIMS]; queries [head][Q_PITCH] and probabilities [head][PROB_PITCH] as bf16; factors of what was summed up before a
+// round; each head's largest score and sum, and what its values are multiplied with in the end; K and V of the newest key as bf16; where groups of keys are, at the end the newest
+// one's; Work.
+#define SCORES (K_SLICES * HEADS * PITCH)
+#define QUERIES (HEADS * Q_PITCH)
+#define PROBS (HEADS * PROB_PITCH)
+#define WORK_FLOATS 18
+#define ALL_FLOATS (SCORES + QUERIES + PROBS + 4 * HEADS + DIMS + 4 * (PLACES + 1) + WORK_FLOATS + 2)
+#define LOCALS (ALL_FLOATS + (X_HW == 0 ? WIDE_WG * 8 : 0))
+
+typedef struct {
+  ulong q; int4 qs; ulong pool; long offset_words, block_words, head_words; ulong table; long table_stride; ulong cu_q, kv_len, sinks, y, part_o, part_ml, counters;
+  int has_sinks, block_tokens, batch, heads, group, dim, padded; float scale; int window, max_parts, head_groups, unit_counters, units;
+  ulong k, v, q_w, k_w, v_w, turns, slots; int4 ks, vs;
+  int stores, norms, weights, pairs, interleaved;  // norms, weights: bit 0 of Q, 1 of K, 2 of V
+  float eps, w_offset;
+} attention_row_args;
+
+// What a work-group has; in local memory.
+typedef struct {
+  long unit;                    // of rows and groups of heads
+  int row, token;
+  int live, part, parts, begin, end;  // whether it has anything to do; its rounds
+  int kv, head, heads;          // its first query head, and how many
+  int first, last;              // keys in the cache that are seen
+  int newest, slot;             // the newest key where it comes from k and v, and where this work-group stores it; else -1
+} Work;
+
+#if X_HW == 0
+FN float sgx_warp(__local uint* s, float x, int largest) {
+  __local float* of = (__local float*)s + wide_item() / WARP * WARP;
+  of[wide_item() % WARP] = x;
+  wide_barrier();
+  float r = of[0];
+  for (int i = 1; i < WARP; i++) r = largest ? fmax(r, of[i]) : r + of[i];
+  wide_barrier();
+  return r;
+}
+#define warp_max(x) sgx_warp(sgx_, x, 1)
+#define warp_sum(x) sgx_warp(sgx_, x, 0)
+#elif X_HW != 2
+#define warp_max(x) (x)
+#define warp_sum(x) (x)
+#endif
+
+// Where K and V of the 16 keys of a key are.
+FN void place(PHASE_ARGS attention_row_args* a, int row, int kv, int key, __local ulong* keys, __local ulong* values) {
+  const int page = key / a->block_tokens, token = (key - page * a->block_tokens) / 16 * 16;
+  const ulong head = a->pool + 4 * (ulong)(((const __global int*)a->table)[row * a->table_stride + page] * a->block_words + a->offset_words + kv * a->head_words);
+  *keys = head + 4 * (ulong)(token * (PADDED / 2));
+  *values = head + 4 * (ulong)(a->block_tokens * (PADDED / 2) + token * 8);
+}
+// Those of group n, at n % PLACES. Groups that nobody sees are replaced by one that somebody does, or by the newest key's: their blocks
+// may be missing.
+FN void look_up(PHASE_ARGS attention_row_args* a, const __local Work* w, int n, __local ulong* keys, __local ulong* values) {
+  if (n * 16 < w->end * TILE) place(a, w->row, w->kv, clamp(n * 16, w->first, max(w->last - 1, w->first)), keys + n % PLACES, values + n % PLACES);
+}
+
+// Work-group i of the range, and where its first keys are. Barriers.
+FN void find_work(PHASE_ARGS attention_row_args* a, Groups g, int i, __local Work* w, __local ulong* keys, __local ulong* values) {
+  const int tid = wide_item();
+  wide_barrier();
+  if (tid == 0) {
+    w->live = 0, w->begin = w->end = 0, w->newest = -1, w->token = 0, w->kv = 0, w->head = 0, w->heads = 1;
+    if (i < g.count) {
+      const int3 at = group_at(g, i);
+      // Almost always row i has query i, and what is asked for at the same time is right.
+      const __global int *cu_q = (const __global int*)a->cu_q, *kv_len = (const __global int*)a->kv_len;
+      const int begin = cu_q[at.x], end = cu_q[at.x + 1], length = kv_len[at.x], its = ((const __global int*)(a->stores ? a->slots : a->kv_len))[at.x];
+      const int slot = a->stores ? its : -1;
+      Unit u;
+      u.row = u.token = at.x, u.tokens = 1, u.position = length - 1, u.first = a->window > 0 ? max(0, length - a->window) : 0, u.end = length;
+      if (begin != at.x || end != begin + 1) find_unit(cu_q, kv_len, 0, a->batch, at.x, 1, a->window, &u);
+      const int newest = slot >= 0 ? u.end - 1 : -1;
+      if (slot >= 0) u.end--;
+      Part p;
+      const int rounds = (u.end + TILE - 1) / TILE - u.first / TILE, least = rounds <= 2 ? 2 : 1;  // a merge takes as long as a round
+      find_part(u, at.z, a->max_parts, least, &p);
+      const int parts = max(p.parts, 1), chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks, kv = at.y / chunks;
+      w->unit = (long)at.x * a->head_groups + at.y;
+      w->row = u.row, w->token = u.token, w->live = u.tokens > 0 && at.z < parts, w->part = at.z, w->parts = parts, w->begin = p.begin, w->end = max(p.end, p.begin + (p.parts == 0));  // a round without keys for the first token
+      w->kv = kv, w->head = kv * a->group + chunk * HEADS, w->heads = min(HEADS, a->group - chunk * HEADS);
+      w->first = u.first, w->last = u.end;
+      w->newest = at.z == parts - 1 ? newest : -1, w->slot = chunk == 0 ? slot : -1;
+    }
+  }
+  wide_barrier();
+  if (tid < PLACES && w->begin < w->end) look_up(a, w, w->begin * (TILE / 16) + tid, keys, values);
+  if (tid == PLACES && w->newest >= 0) place(a, w->row, w->kv, w->newest, keys + PLACES, values + PLACES);
+  wide_barrier();
+}
+
+// The numbers of pair j: those that are rotated together, then the rest. (Without branches, as
+// loads between them wait for each other.)
+FN int2 pair_of(int pairs, int interleaved, int j) {
+  const int rest = j >= pairs ? 1 : 0, twice = interleaved && !rest ? 1 : 0;
+  return (int2)(j + rest * pairs + twice * j, j + (rest ? DIMS / 2 : twice ? j + 1 : pairs));
+}
+// What a warp makes: 0 a head of Q, 1 K and 2 V of the newest key; -1 nothing.
+FN int task_of(const __local Work* w, int warp) { return warp < w->heads ? 0 : w->newest < 0 || warp > w->heads + 1 ? -1 : 1 + warp - w->heads; }
+// Warps without a task load a head of Q all the same: loads in branches are waited for there.
+// A lane's pairs of a row of DIM numbers, zeros past the end.
+FN void load_head(const __global float* from, PHASE_ARGS attention_row_args* a, int lane, float2* x) {
+  const int pairs = a->pairs, interleaved = a->interleaved;
+  EACH_PAIR {
+    const int2 at = pair_of(pairs, interleaved, lane + i_ * WARP);
+    x[i_] = (float2)(from[AT_MOST(at.x, DIM - 1)], from[AT_MOST(at.y, DIM - 1)]);
+  }
+#if !EXACT
+  EACH_PAIR {
+    const int2 at = pair_of(pairs, interleaved, lane + i_ * WARP);
+    x[i_] = (float2)(at.x < DIM ? x[i_].x : 0.0f, at.y < DIM ? x[i_].y : 0.0f);
+  }
+#endif
+}
+// Cosines and sines of a token's pairs; of the rest 1 and 0.
+FN void load_turns(PHASE_ARGS attention_row_args* a, int token, int lane, float2* turn) {
+  const int pairs = a->pairs;
+  const __global float* cosines = (const __global float*)a->turns + (long)token * 2 * pairs;
+  EACH_PAIR {
+    const int j = min(lane + i_ * WARP, pairs - 1);
+    turn[i_] = (float2)(cosines[j], cosines[pairs + j]);
+  }
+  EACH_PAIR {
+    const int turned = lane + i_ * WARP < pairs;
+    turn[i_] = (float2)(turned ? turn[i_].x : 1.0f, turned ? turn[i_].y : 0.0f);
+  }
+}
+// The newest key into the cache, as QkvStore leaves it; keys, values: where its 16 keys are. V of the key after an even one is zero.
+FN void store_newest(PHASE_ARGS attention_row_args* a, const __local Work* w, ulong keys, ulong values, const __local ushort* newest) {
+  const int token = w->newest % 16;
+  __global uint* k = (__global uint*)keys + token;
+  for (int i = wide_item(); i < PADDED / 2; i += WIDE_WG) k[i * 16] = ((const __local uint*)newest)[i];
+  for (int d = wide_item(); d < PADDED; d += WIDE_WG) {
+    __global uint* v = (__global uint*)values + token / 2 * 16 + d / 16 * (8 * a->block_tokens) + d % 16;
+    if (token % 2 == 0) *v = newest[DIMS + d];
+    else ((__global ushort*)v)[1] = newest[DIMS + d];
+  }
+}
+
+// 16 bytes of the cache. Another work-group may store the newest key beside what is read: NVIDIA's memory does not mind; elsewhere
+// the rest is read alone. component: the word of K where it is stored; odd: the half of V, where `stored`.
+#if X_HW == 2
+#define load_beside_k(from, component) LD4(from)
+#define load_beside_v(from, stored, odd) LD4(from)
+#else
+FN uint4 load_beside_k(const __global uint* from, int component) {
+  if (component < 0 || component > 3) return LD4(from);
+  return (uint4)(component == 0 ? 0u : from[0], component == 1 ? 0u : from[1], component == 2 ? 0u : from[2], component == 3 ? 0u : from[3]);
+}
+FN uint4 load_beside_v(const __global uint* from, int stored, int odd) {
+  const __global ushort* low = (const __global ushort*)from;
+  return !stored ? LD4(from) : odd ? (uint4)(low[0], low[2], low[4], low[6]) : (uint4)(0u);
+}
+#endif
+// The lane's lines of round r: four keys of K at pairs of dimensions, four dimensions of V at pairs of keys. other: the newest key
+// where another work-group may be storing it, else -1.
+#define LOAD_K(r)                                                                                                   \
+  {                                                                                                                 \
+    const int n_ = (r) * (TILE / 16) + key_warp * 2 + lane / 16;                                                    \
+    const __global uint* from_ = (const __global uint*)keys_at[n_ % PLACES] + lane / 4 % 4 * 4;                     \
+    EACH for (int i = 0; i < LINES; i++)                                                                            \
+      k[i] = load_beside_k(from_ + AT_MOST((k_slice * LINES + i) * 4 + t, PADDED / 2 - 1) * 16, other - n_ * 16 - lane / 4 % 4 * 4); \
+  }
+#define LOAD_V(r)                                                                                                   \
+  EACH for (int i = 0; i < LINES; i++) {                                                                            \
+    const int n_ = (r) * (TILE / 16) + v_slice * 2 + i / 2, pair_ = i % 2 * 4 + t;                                  \
+    const __global uint* from_ = (const __global uint*)values_at[n_ % PLACES] + lane / 4 % 4 * 4;                   \
+    v[i] = load_beside_v(from_ + AT_MOST(v_warp * 2 + lane / 16, PADDED / 16 - 1) * (8 * a->block_tokens) + pair_ * 16, other >= 0 && other / 2 == n_ * 8 + pair_, other & 1); \
+  }
+// What nobody sees, even NaN, is zero.
+FN uint4 seen_v(uint4 v, int key, int first, int last) {
+  return v & (uint4)((key >= first && key < last ? 0xffffu : 0u) | (key + 1 >= first && key + 1 < last ? 0xffff0000u : 0u));
+}
+
+FN void store_4(float4 v, int d, int n, __global float* y) {
+#if EXACT
+  *(__global float4*)(y + d) = v;
+#else
+  if (d < n) y[d] = v.x;
+  if (d + 1 < n) y[d + 1] = v.y;
+  if (d + 2 < n) y[d + 2] = v.z;
+  if (d + 3 < n) y[d + 3] = v.w;
+#endif
+}
+// What a head's values are multiplied with in the end: over the sum of all exponents, of which `most` is the largest, as exponents of 2.
+FN float last_factor(PHASE_ARGS attention_row_args* a, const __local Work* w, int head, float most, float sum) {
+  const float sink = a->has_sinks ? ((const __global float*)a->sinks)[w->head + head] * LOG2E : -INFINITY, both = fmax(most, sink), f = native_exp2(most - both);
+  return native_divide(f, sum * f + native_exp2(sink - both));
+}
+FN __global float* y_of(PHASE_ARGS attention_row_args* a, const __local Work* w, int head) { return (__global float*)a->y + ((long)w->token * a->heads + w->head + head) * DIM; }
+// Largest scores and sums of a part's heads. Those of merged parts are elsewhere than those that are merged, so that nobody waits
+// in between.
+FN __global float2* scores_of(PHASE_ARGS attention_row_args* a, const __local Work* w, int part, int merged) {
+  return (__global float2*)a->part_ml + (((long)merged * a->units + w->unit) * a->max_parts + part) * HEADS;
+}
+// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y. merged: what they are.
+FN void merge_bundle(PHASE_ARGS attention_row_args* a, const __local Work* w, int first, int step, int n, int all, int merged) {
+  const int quads = PADDED / 4;
+  __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
+  const __global float2* ml = scores_of(a, w, first, merged);
+  for (int i = wide_item(); i < w->heads * quads; i += WIDE_WG) {
+    const int head = i / quads, d = (i - head * quads) * 4;
+    float most = -INFINITY, sum = 0.0f;
+    float4 total = (float4)(0.0f);
+    for (int begin = 0; begin < n; begin += AT_ONCE) {
+      float2 of[AT_ONCE];
+      float4 v[AT_ONCE];
+      UNROLL for (int j = 0; j < AT_ONCE; j++) {
+        const int from = min(begin + j, n - 1) * step;
+        of[j] = ml[from * HEADS + head];
+        v[j] = *(const __global float4*)(o + (long)from * (HEADS * PADDED) + head * PADDED + d);
+      }
+      float largest = most;
+      UNROLL for (int j = 0; j < AT_ONCE; j++) largest = fmax(largest, of[j].x);
+      const float before = native_exp2(most - largest);
+      sum *= before, total *= before, most = largest;
+      UNROLL for (int j = 0; j < AT_ONCE; j++) {
+        const float f = begin + j < n ? native_exp2(of[j].x - most) : 0.0f;
+        sum = fma(f, of[j].y, sum);
+        total = fma(v[j], (float4)(f), total);
+      }
+    }
+    if (all) {
+      store_4(total * last_factor(a, w, head, most, sum), d, DIM, y_of(a, w, head));
+    } else {
+      *(__global float4*)(o + head * PADDED + d) = total;
+      if (d == 0) scores_of(a, w, first, !merged)[head] = (float2)(most, sum);
+    }
+  }
+}
+// Whoever comes last of a bundle merges it, and takes part in the next larger ones.
+FN void merge(PHASE_ARGS attention_row_args* a, const __local Work* w, int live, __local int* flag) {
+  volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
+  int index = w->part, count = w->parts, step = 1, merged = 0, go = live && count > 1;
+  while (go) {
+    const int bundle = index / BUNDLE, n = min(BUNDLE, count - bundle * BUNDLE);
+    wide_memory_barrier();
+    if (wide_item() == 0) {
+      *flag = count_arrival(counter + bundle) == n - 1;
+      if (*flag) counter[bundle] = 0;
+    }
+    wide_memory_barrier();
+    go = *flag;
+    if (go) {
+      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged);
+      count = (count + BUNDLE - 1) / BUNDLE;
+      counter += count, index = bundle, step *= BUNDLE, merged = !merged;
+      go = count > 1;
+    }
+  }
+}
+
+FN void attention_row_body(PHASE_ARGS attention_row_args* a, Groups groups, __local float* mem, Wait wait) {
+  __local float* part = mem;
+  __local uint *query = (__local uint*)(part + SCORES), *prob = query + QUERIES;
+  __local float* factor = (__local float*)(prob + PROBS);
+  __local float2* most_sum = (__local float2*)(factor + HEADS);
+  __local float* last = (__local float*)(most_sum + HEADS);
+  __local ushort* newest = (__local ushort*)(last + HEADS);
+  __local ulong *keys_at = (__local ulong*)(newest + 2 * DIMS), *values_at = keys_at + PLACES + 1;
+  __local Work* w = (__local Work*)(values_at + PLACES + 1);
+  __local int* flag = (__local int*)w + WORK_FLOATS;
+#if X_HW == 0
+  __local uint* sgx_ = (__local uint*)(mem + ALL_FLOATS);
+#endif
+  const int tid = wide_item(), lane = tid % WARP, warp = tid / WARP, g = lane / 4, t = lane % 4, head = warp % HEADS;
+  const int key_warp = warp / K_SLICES, k_slice = warp % K_SLICES, v_warp = warp / V_SLICES, v_slice = warp % V_SLICES;
+#ifdef PHASED
+  groups.first = groups.step - 1 - groups.first;  // those that had least to do in the phase before, whose first loads come early
+#endif
+  for (int i = groups.first, first = 1; i < groups.count || first; i += groups.step, first = 0) {
+    find_work(a, groups, i, w, keys_at, values_at);
+    const int live = w->live, begin = w->begin, end = live ? w->end : begin, kind = live ? task_of(w, warp) : -1, has_newest = live && w->newest >= 0;
+    if (X_HW == 2 && !live) {  // (elsewhere, barriers in branches are better avoided)
+      if (first) phase_wait(wait);
+      continue;
+    }
+    const int other = has_newest && w->slot < 0 ? w->newest : -1;
+    uint4 k[LINES], v[LINES];
+    EACH for (int l = 0; l < LINES; l++) k[l] = v[l] = (uint4)(0u);
+#if EARLY
+    if (X_HW == 2 || live) {
+      LOAD_K(begin)
+      LOAD_V(begin)
+    }
+#endif
+    float2 x[LANE_PAIRS], turn[LANE_PAIRS], norm[LANE_PAIRS];
+#if WEIGHTED
+    load_head((const __global float*)(kind <= 0 ? a->q_w : kind == 1 ? a->k_w : a->v_w), a, lane, norm);
+#endif
+    if (first) phase_wait(wait);
+    // Heads, as QkvStore makes them.
+    {
+      const int4 strides = kind <= 0 ? a->qs : kind == 1 ? a->ks : a->vs;
+      load_head((const __global float*)(kind <= 0 ? a->q : kind == 1 ? a->k : a->v) + (long)w->token * strides.x + (long)(kind <= 0 ? w->head + min(warp, w->heads - 1) : w->kv) * strides.y, a, lane, x);
+#if TURNED
+      load_turns(a, w->token, lane, turn);
+#endif
+    }
+#if !EARLY
+    if (X_HW == 2 || live) {
+      LOAD_K(begin)
+      LOAD_V(begin)
+    }
+#endif
+    float squares = 0.0f;
+    EACH_PAIR squares = fma(x[i_].x, x[i_].x, fma(x[i_].y, x[i_].y, squares));
+    squares = warp_sum(squares);
+    if (kind >= 0) {
+      const float f = a->norms >> kind & 1 ? rsqrt(squares / (float)DIM + a->eps) : 1.0f;
+      const int pairs = a->pairs, interleaved = a->interleaved, weighted = a->weights >> kind & 1;
+      EACH_PAIR {
+        const int2 at = pair_of(pairs, interleaved, lane + i_ * WARP);
+        float2 y = x[i_] * (float2)(f);
+#if WEIGHTED
+        y *= (float2)(weighted ? norm[i_].x + a->w_offset : 1.0f, weighted ? norm[i_].y + a->w_offset : 1.0f);
+#endif
+#if TURNED
+        if (kind < 2) y = (float2)(fma(y.x, turn[i_].x, -(y.y * turn[i_].y)), fma(y.y, turn[i_].x, y.x * turn[i_].y));
+#endif
+        __local ushort* to = kind == 0 ? (__local ushort*)query + warp * (2 * Q_PITCH) : newest + (kind - 1) * DIMS;
+        to[at.x] = (ushort)bf_pair(y.x, 0.0f), to[at.y] = (ushort)bf_pair(y.y, 0.0f);
+      }
+    }
+    for (int at = (live ? w->heads : 0) * Q_PITCH + tid; at < QUERIES; at += WIDE_WG) query[at] = 0u;
+    wide_barrier();
+
+    // The newest key begins the softmax. most and sum: of head `head`, the sum over this lane's keys alone.
+    float score = 0.0f;
+    if (has_newest)
+      EACH_PAIR {
+        const uint key = ((const __local uint*)newest)[lane + i_ * WARP], of = query[head * Q_PITCH + lane + i_ * WARP];
+        score = fma(bf_lo(key), bf_lo(of), fma(bf_hi(key), bf_hi(of), score));
+      }
+    score = warp_sum(score) * (a->scale * LOG2E);
+    float most = has_newest ? score : -INFINITY, sum = has_newest && lane == 0 ? 1.0f : 0.0f;
+    // Heads 2 t and 2 t + 1 (x and z, y and w), dimensions v_d .. v_d + 3.
+    const int v_d = v_warp * 32 + 4 * g;
+    float4 o[2] = {(float4)(0.0f), (float4)(0.0f)};
+    if (has_newest && v_slice == 0) {
+      const uint2 value = *(const __local uint2*)(newest + DIMS + v_d);
+      o[0] = (float4)(bf_lo(value.x), bf_lo(value.x), bf_hi(value.x), bf_hi(value.x));
+      o[1] = (float4)(bf_lo(value.y), bf_lo(value.y), bf_hi(value.y), bf_hi(value.y));
+    }
+    uint2 q[2];
+    UNROLL for (int s = 0; s < 2; s++) {
+      const __local uint* from = query + g * Q_PITCH + (k_slice * 2 + s) * 8 + t;
+      q[s] = (uint2)(from[0], from[4]);
+    }
+
+    for (int r = begin; r < end; r++) {
+      // Half of the places is behind: the next ones in time.
+      if ((r - begin) % HALF_ROUNDS == 0 && r > begin && tid < PLACES / 2) look_up(a, w, (r + HALF_ROUNDS) * (TILE / 16) + tid, keys_at, values_at);
+      float4 s0 = (float4)(0.0f), s1 = (float4)(0.0f);
+      EACH for (int s = 0; s < 2; s++) {
+        s0 = mma_16816((uint4)(k[2 * s].x, k[2 * s].y, k[2 * s + 1].x, k[2 * s + 1].y), q[s], s0);
+        s1 = mma_16816((uint4)(k[2 * s].z, k[2 * s].w, k[2 * s + 1].z, k[2 * s + 1].w), q[s], s1);
+      }
+      if (r + 1 < end) LOAD_K(r + 1)
+      __local float* to = part + (k_slice * HEADS + 2 * t) * PITCH + key_warp * 32 + 4 * g;
+      *(__local float4*)to = (float4)(s0.x, s0.z, s1.x, s1.z);
+      *(__local float4*)(to + PITCH) = (float4)(s0.y, s0.w, s1.y, s1.w);
+      wide_barrier();
+      {
+        float s[TILE / WARP], largest = most;
+        UNROLL for (int j = 0; j < TILE / WARP; j++) {
+          const int at = j * WARP + lane, key = r * TILE + at;
+          s[j] = 0.0f;
+          UNROLL for (int n = 0; n < K_SLICES; n++) s[j] += part[(n * HEADS + head) * PITCH + at];
+          s[j] = key >= w->first && key < w->last ? s[j] * (a->scale * LOG2E) : -INFINITY;
+          largest = fmax(largest, s[j]);
+        }
+        largest = warp_max(largest);
+        const float base = largest == -INFINITY ? 0.0f : largest, f = native_exp2(most - base);
+        sum *= f, most = largest;
+        UNROLL for (int j = 0; j < TILE / WARP; j++) {
+          const ushort e = f2bf(native_exp2(s[j] - base));
+          sum += bf2f(e);
+          if (warp < HEADS) ((__local ushort*)prob)[head * (2 * PROB_PITCH) + j * WARP + lane] = e;
+        }
+        if (warp < HEADS && lane == 0) factor[head] = f;
+      }
+      wide_barrier();
+      const float2 f = *(const __local float2*)(factor + 2 * t);
+      UNROLL for (int n = 0; n < 2; n++) o[n] *= (float4)(f.x, f.y, f.x, f.y);
+      EACH for (int s = 0; s < 2; s++) {
+        const __local uint* p = prob + g * PROB_PITCH + (v_slice * 2 + s) * 8 + t;
+        const uint2 b = (uint2)(p[0], p[4]);
+        const int key = r * TILE + (v_slice * 2 + s) * 16 + 2 * t;
+        const uint4 v0 = seen_v(v[2 * s], key, w->first, w->last), v1 = seen_v(v[2 * s + 1], key + 8, w->first, w->last);
+        o[0] = mma_16816((uint4)(v0.x, v0.y, v1.x, v1.y), b, o[0]);
+        o[1] = mma_16816((uint4)(v0.z, v0.w, v1.z, v1.w), b, o[1]);
+      }
+      if (r + 1 < end) LOAD_V(r + 1)
+    }
+
+    sum = warp_sum(sum);
+    if (warp < HEADS && lane == 0) most_sum[head] = (float2)(most, sum), last[head] = w->parts == 1 && head < w->heads ? last_factor(a, w, head, most, sum) : 1.0f;
+    if (v_slice > 0) {
+      __local float* to = part + ((v_slice - 1) * HEADS + 2 * t) * DIMS + v_d;
+      *(__local float4*)to = (float4)(o[0].x, o[0].z, o[1].x, o[1].z);
+      *(__local float4*)(to + DIMS) = (float4)(o[0].y, o[0].w, o[1].y, o[1].w);
+    }
+    wide_memory_barrier();  // the cache too has been read
+    if (has_newest && w->slot >= 0) store_newest(a, w, keys_at[PLACES], values_at[PLACES], newest);
+    if (live && v_slice == 0) {
+      UNROLL for (int h = 0; h < 2; h++) {
+        const int of = 2 * t + h;
+        float4 x = h ? (float4)(o[0].y, o[0].w, o[1].y, o[1].w) : (float4)(o[0].x, o[0].z, o[1].x, o[1].z);
+        UNROLL for (int s = 1; s < V_SLICES; s++) x += *(const __local float4*)(part + ((s - 1) * HEADS + of) * DIMS + v_d);
+        x *= (float4)(last[of]);
+        if (of < w->heads && w->parts == 1) store_4(x, v_d, DIM, y_of(a, w, of));
+        else if (of < w->heads && v_d < PADDED) *(__global float4*)((__global float*)a->part_o + ((w->unit * a->max_parts + w->part) * HEADS + of) * PADDED + v_d) = x;
+      }
+    }
+    if (live && w->parts > 1 && tid < w->heads) scores_of(a, w, w->part, 0)[tid] = most_sum[tid];
+    merge(a, w, live, flag);
+  }
+}
+WIDE_KERNEL(attention_row, LOCALS)

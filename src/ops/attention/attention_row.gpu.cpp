@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <string>
+
+#include "device/opencl/opencl_rows.h"
+#include "ops/attention/attention_gpu.h"
+#include "ops/attention/attention_row_gpu.h"
+
+namespace xylem {
+namespace {
+
+constexpr int64_t kHeads = 8, kBundle = 16;  // HEADS, BUNDLE
+constexpr int64_t kItems = 512;              // WIDE_WG
+constexpr int64_t kPartialBytes = int64_t(64) << 20;
+
+}  // namespace
+
+bool takes_attention_row(const Attention& a, const Device& d) {
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+}
+
+void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevice& g) {
+  const Tensor& q = store ? store->q : a.q;
+  check_attention(a, q);
+  const int64_t rows = q.dim[0], heads = q.dim[1];
+  if (rows == 0) return;
+  const KvCache& c = a.cache;
+  const int64_t group = heads / c.kv_heads, pd = c.padded_dim(), dims = std::max<int64_t>(64, int64_t(std::bit_ceil(unsigned(pd)))), tile = 16384 / dims;  // DIMS, TILE
+  const int64_t head_groups = c.kv_heads * ((group + kHeads - 1) / kHeads), units = rows * head_groups;
+  int64_t keys = a.table.dim[1] * c.block_tokens;
+  if (a.window > 0) keys = std::min<int64_t>(keys, a.window);
+  // One work-group a compute unit, which has no room for a second one.
+  const int64_t slot_floats = kHeads * (pd + 2 * 2), room = kPartialBytes / 4 / (units * slot_floats), slots = std::max(g.info().compute_units, 32);
+  const int64_t parts = std::max<int64_t>(1, std::min({slots / units, (keys + tile - 1) / tile + 1, room}));
+  int64_t unit_counters = 0;
+  for (int64_t i = parts; i > 1;) i = (i + kBundle - 1) / kBundle, unit_counters += i;
+  float *o = nullptr, *largest = nullptr;
+  void* counters = nullptr;
+  if (parts > 1) {
+    o = static_cast<float*>(g.scratch(size_t(units * parts * slot_floats) * 4));
+    counters = g.counters(size_t(units * unit_counters));
+    if (!o || !counters) return;  // a dry pass
+    largest = o + units * parts * kHeads * pd;
+  }
+  const QkvStore none, &s = store ? *store : none;
+  const int64_t p = pack_width(c.pool.dtype);
+  // Kinds of heads whose norm has no weights read others'.
+  const Tensor *norms[] = {&s.q_norm.w, &s.k_norm.w, &s.v_norm.w}, *any = norms[0];
+  for (const Tensor* w : norms) any = *any ? any : w;
+  for (const Tensor*& w : norms) w = *w ? w : any;
+  std::string options;
+  const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
+  set("DIMS", dims), set("EXACT", c.dim == dims && reinterpret_cast<uintptr_t>(a.y.data) % 16 == 0), set("EARLY", store != nullptr), set("WEIGHTED", bool(*any)), set("TURNED", s.pairs() > 0);
+  g.launch(g.kernel("attention_row.cl", "attention_row", options.substr(1)),
+           {{size_t(rows), size_t(head_groups), size_t(parts)}, size_t(kItems)}, q, Rows(q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0],
+           a.cu_q, a.kv_len, a.sinks, a.y, o, largest, counters, int(bool(a.sinks)), c.block_tokens, int(rows), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts),
+           int(head_groups), int(unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
+           int(s.q_norm.on) | int(s.k_norm.on) << 1 | int(s.v_norm.on) << 2, int(bool(s.q_norm.w)) | int(bool(s.k_norm.w)) << 1 | int(bool(s.v_norm.w)) << 2, int(s.pairs()),
+           int(s.interleaved), s.eps, s.w_offset);
+}
+
+namespace {
+const Kernel<Attention> k(Dev::kOpenCl, "row", 5, takes_attention_row, [](const Attention& a, Device& d) { launch_attention_row(a, nullptr, gpu(d)); });
+}  // namespace
+
+}  // namespace xylem
