@@ -15,7 +15,7 @@ bool one_row(const GatedMatMul& a, const Device&) { return a.gate.rows() == 1; }
 bool few_rows(const GatedMatMul& a, const Device& d) { return a.gate.rows() <= 16 && form_runs(GpuForm::kWide8, a.w.dtype, a.round_x, static_cast<const OpenClDevice&>(d).info()); }
 void run_wide(const GatedMatMul& a, Device& d) { run_form(a, a.gate.rows() <= 8 ? GpuForm::kWide8 : GpuForm::kWide16, d); }
 const Kernel<GatedMatMul> gemv(Dev::kOpenCl, "gemv", 30, one_row, [](const GatedMatMul& a, Device& d) { run_form(a, GpuForm::kGemv1, d); }, "one row");
-const Kernel<GatedMatMul> wide(Dev::kOpenCl, "wide", 5, few_rows, run_wide, "at most 16 rows and bfloat16 weights");
+const Kernel<GatedMatMul> wide(Dev::kOpenCl, "wide", 20, few_rows, run_wide, "at most 16 rows and bfloat16 weights");
 
 }  // namespace
 }  // namespace xylem

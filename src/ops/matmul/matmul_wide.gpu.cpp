@@ -39,8 +39,7 @@ void run(const MatMul& a, Device& d) {
   p.x = a.x, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.x.rows());
   gpu_product(p, a.x.rows() <= 8 ? GpuForm::kWide8 : GpuForm::kWide16, gpu(d));
 }
-// Below the other forms: --tune puts it in their place where it is faster, and right, on the device itself.
-const Kernel<MatMul> kernel(Dev::kOpenCl, "wide", 5, supports, run);
+const Kernel<MatMul> kernel(Dev::kOpenCl, "wide", 17, supports, run);
 
 }  // namespace
 }  // namespace xylem
