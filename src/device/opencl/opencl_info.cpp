@@ -47,8 +47,9 @@ OpenClInfo describe(cl_platform_id platform, cl_device_id id, int index) {
   } else if (has("cl_nv_device_attribute_query") || has("cl_nv_compiler_options")) {  // NVIDIA's compiler, which takes PTX
     d.lanes = LaneMode::kNvidia;
   }
-  // Off unless asked for: on an H200 persistent launches leave the host idle, but steps are no faster for it yet, and their programs
-  // take the driver up to half a minute to build when a shape comes first.
+  // NVIDIA runs as many work-groups as it has compute units at the same time when nobody else is on the card. Elsewhere that is not
+  // certain, nor is it known what joining gains.
+  if (d.lanes == LaneMode::kNvidia) d.phase_groups = d.compute_units;
   if (const char* groups = std::getenv("XYLEM_PHASE_GROUPS")) d.phase_groups = std::clamp(std::atoi(groups), 0, 4096);
   if (!d.usm && !d.svm) d.problem = "the driver has neither unified shared memory nor shared virtual memory";
   if (!value_of<cl_bool>(id, CL_DEVICE_COMPILER_AVAILABLE)) d.problem = "the driver has no compiler";
