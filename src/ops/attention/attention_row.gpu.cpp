@@ -14,6 +14,9 @@ constexpr int64_t kHeads = 8, kBundle = 16;  // HEADS, BUNDLE
 constexpr int64_t kItems = 512;              // WIDE_WG
 constexpr int64_t kPartialBytes = int64_t(64) << 20;
 
+// Of at most kHeads heads of a kv head.
+int64_t head_groups(const KvCache& c, int64_t heads) { return c.kv_heads * ((heads / c.kv_heads + kHeads - 1) / kHeads); }
+
 }  // namespace
 
 bool takes_attention_row(const Attention& a, const Device& d) {
@@ -27,7 +30,7 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   if (rows == 0) return;
   const KvCache& c = a.cache;
   const int64_t group = heads / c.kv_heads, pd = c.padded_dim(), dims = std::max<int64_t>(64, int64_t(std::bit_ceil(unsigned(pd)))), tile = 16384 / dims;  // DIMS, TILE
-  const int64_t head_groups = c.kv_heads * ((group + kHeads - 1) / kHeads), units = rows * head_groups;
+  const int64_t groups = head_groups(c, heads), units = rows * groups;
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window);
   // One work-group a compute unit, which has no room for a second one.
@@ -53,15 +56,17 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
   set("DIMS", dims), set("EXACT", c.dim == dims && reinterpret_cast<uintptr_t>(a.y.data) % 16 == 0), set("EARLY", store != nullptr), set("WEIGHTED", bool(*any)), set("TURNED", s.pairs() > 0);
   g.launch(g.kernel("attention_row.cl", "attention_row", options.substr(1)),
-           {{size_t(rows), size_t(head_groups), size_t(parts)}, size_t(kItems)}, q, Rows(q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0],
+           {{size_t(rows), size_t(groups), size_t(parts)}, size_t(kItems)}, q, Rows(q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0],
            a.cu_q, a.kv_len, a.sinks, a.y, o, largest, counters, int(bool(a.sinks)), c.block_tokens, int(rows), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts),
-           int(head_groups), int(unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
+           int(groups), int(unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
            int(s.q_norm.on) | int(s.k_norm.on) << 1 | int(s.v_norm.on) << 2, int(bool(s.q_norm.w)) | int(bool(s.k_norm.w)) << 1 | int(bool(s.v_norm.w)) << 2, int(s.pairs()),
            int(s.interleaved), s.eps, s.w_offset);
 }
 
 namespace {
-const Kernel<Attention> k(Dev::kOpenCl, "row", 5, takes_attention_row, [](const Attention& a, Device& d) { launch_attention_row(a, nullptr, gpu(d)); });
+// With more work-groups of units attention_decode.cl, two of whose work-groups share a compute unit, keeps more of the memory busy.
+bool few_units(const Attention& a, const Device& d) { return takes_attention_row(a, d) && a.q.dim[0] * head_groups(a.cache, a.q.dim[1]) <= 16; }
+const Kernel<Attention> k(Dev::kOpenCl, "row", 16, few_units, [](const Attention& a, Device& d) { launch_attention_row(a, nullptr, gpu(d)); });
 }  // namespace
 
 }  // namespace xylem
