@@ -7,7 +7,7 @@ namespace xylem {
 namespace {
 
 constexpr int64_t kChunk = 2048, kState = 32;    // CHUNK and sizeof(RowState) of sample.cl
-constexpr size_t kGroup = 256, kCutGroup = 512;  // WG, CUT_WG
+constexpr size_t kGroup = 256, kWideGroup = 512;  // WG, WIDE_WG
 constexpr int64_t kMaxSize = 1 << 19;            // what sums of weights have room for
 
 bool fits(const Sample& a, const Device&) { return a.logits.cols() <= kMaxSize; }
@@ -17,10 +17,10 @@ void run(const Sample& a, Device& d) {
   const int64_t R = a.logits.rows(), size = a.logits.cols(), chunks = (size + kChunk - 1) / kChunk, stride = a.logits.stride[0], pool_stride = a.token_pool.stride[0];
   auto* memory = static_cast<std::byte*>(g.scratch(size_t(R * (kState + chunks * 20))));
   void *states = memory, *best = memory + R * kState, *stay = memory + R * (kState + chunks * 8), *weight = memory + R * (kState + chunks * 16);
-  const NDRange by_chunk{{size_t(R * chunks), 1, 1}, kGroup}, by_row{{size_t(R), 1, 1}, kGroup}, by_row_wide{{size_t(R), 1, 1}, kCutGroup};
+  const NDRange by_chunk{{size_t(R * chunks), 1, 1}, kGroup}, by_row{{size_t(R), 1, 1}, kGroup}, by_row_wide{{size_t(R), 1, 1}, kWideGroup};
   const int n = int(size), c = int(chunks);
   g.launch(g.kernel("sample.cl", "sample_chunks"), by_chunk, a.logits, stride, n, c, a.rows, a.adjust_ids, a.adjust_add, a.token_pool, pool_stride, best, weight);
-  g.launch(g.kernel("sample.cl", "sample_cut"), by_row_wide, a.logits, stride, n, c, a.rows, best, weight, a.chosen_ids, states, a.tokens, a.logprobs, a.top_ids, a.top_logprobs,
+  g.launch(g.kernel("sample_cut.cl", "sample_cut"), by_row_wide, a.logits, stride, n, c, a.rows, best, weight, a.chosen_ids, states, a.tokens, a.logprobs, a.top_ids, a.top_logprobs,
            a.chosen_logprobs);
   g.launch(g.kernel("sample.cl", "sample_weigh"), by_chunk, a.logits, stride, n, c, a.rows, states, stay);
   g.launch(g.kernel("sample.cl", "sample_pick"), by_row, a.logits, stride, n, c, a.rows, states, stay, a.token_pool, pool_stride, a.tokens, a.logprobs);
