@@ -228,15 +228,16 @@ class Gemma4 final : public Model {
     splice_images(all, x);
     Tensor ple = per_layer_inputs(all, x);
     all.hidden(0, x);
-    run_layers(all, x, ple, 0, f_.first_shared);
-    if (all.batch.logit_rows.numel() == 0) return {};
     // Layers that own no cache leave nothing behind for later tokens: only rows whose logits are wanted go on.
+    const bool all_wanted = all.batch.logits_only == &all.batch;
+    run_layers(all, x, ple, 0, all_wanted ? int(layers_.size()) : f_.first_shared);
+    if (all.batch.logit_rows.numel() == 0) return {};
     Ctx c = all.logits_only();
-    if (&c.batch != &all.batch) {
+    if (!all_wanted) {
       x = gather_rows(all, x, all.batch.logit_rows);
       if (ple) ple = gather_rows(all, ple, all.batch.logit_rows);
+      run_layers(c, x, ple, f_.first_shared, int(layers_.size()));
     }
-    run_layers(c, x, ple, f_.first_shared, int(layers_.size()));
     x = norm_(c, x);
     c.hidden(int(layers_.size()), x);
     Tensor logits = head_(c, x);
