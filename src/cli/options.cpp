@@ -164,7 +164,8 @@ void add_engine_options(CLI::App& app, ModelOptionsCli& o) {
                "Tokens between the recurrent states kept for prefixes, a multiple of the page size; only for models with such states "
                "(default: 256)")->group(cache);
   app.add_option("--pipeline-depth", e.pipeline_depth,
-                 "1: plan a step after the one before has ended. 2: plan it while the one before runs; the tokens are the same")
+                 "1: plan a step after the one before has ended. 2: plan it while the one before runs; the tokens are the same "
+                 "(default: 1 on the CPU, 2 on OpenCL devices)")
       ->type_name("N")->check(CLI::IsMember({1, 2}))->group(cache);
 
   add_image_options(app, e);

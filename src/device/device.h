@@ -25,6 +25,13 @@ class CompiledPlan {
   virtual int launches() const = 0;     // that the host makes for that
 };
 
+// Everything that a device had been asked for at some time.
+class Fence {
+ public:
+  virtual ~Fence() = default;
+  virtual Status wait() = 0;  // until it is done; any thread. What went wrong meanwhile
+};
+
 class Device {
  public:
   explicit Device(Dev kind) : kind_(kind) {}
@@ -36,13 +43,19 @@ class Device {
   virtual void free(void* p, size_t bytes) = 0;
   // Whether the host reads and writes this memory itself. If not, copies are the only way; they come after all op calls so far.
   virtual bool host_memory() const { return true; }
-  // From the host. Without wait, the host's bytes stay as they are until the next sync().
+  // From the host. Without wait, the host's bytes stay as they are until the next sync() or the wait for a later fence().
   virtual void copy_in(void* to, const void* from, size_t bytes, bool /*wait*/ = true) { std::memcpy(to, from, bytes); }
-  virtual void copy_out(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }  // to the host
+  // To the host. Without wait, the bytes are there after the next sync() or the wait for a later fence().
+  virtual void copy_out(void* to, const void* from, size_t bytes, bool /*wait*/ = true) { std::memcpy(to, from, bytes); }
+  // Memory of the host that copies from the device reach without delay, for use while the device is there; null: there is none.
+  virtual std::shared_ptr<std::byte[]> host_bytes(size_t bytes) { return std::make_shared<std::byte[]>(bytes); }
   // Within the device, after all op calls so far and before later ones. Pieces do not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
   // Waits for every op call so far; says what went wrong since the last time.
   virtual Status sync() { return {}; }
+  // For a host that goes on meanwhile: what went wrong so far, without waiting; and the rest. Null: all is done already.
+  virtual Status errors() { return {}; }
+  virtual std::unique_ptr<Fence> fence() { return nullptr; }
   // What went wrong in an op call that this device cannot know of by itself: sync() says it.
   virtual void fail(Error) {}
   // While on, op calls ask for their working memory, and with build for their kernels, but nothing runs: tensors need no memory.

@@ -112,7 +112,7 @@ Result<LoadedEngine> load_engine(const EngineConfig& config) {
   i.vocab_size = model->vocab_size(), i.context_length = plan.context, i.parameters = count_parameters(params);
   i.weight_bytes = weights.bytes + weights.mapped_bytes, i.kv_bytes = plan.kv_bytes, i.max_total_tokens = plan.max_total_tokens;
   i.page_size = plan.page_size, i.chunked_prefill_size = plan.chunk_tokens, i.max_running_requests = plan.max_running, i.max_queued_requests = plan.max_queued;
-  i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : 1;
+  i.threads = threads, i.pipeline_depth = config.pipeline_depth ? config.pipeline_depth : computes.host_memory() ? 1 : 2;
   i.schedule_policy = config.schedule_policy, i.radix_cache = !config.disable_radix_cache;
   i.fallback_ops.assign(dry.fallback.begin(), dry.fallback.end());
   i.images = plan.image_tokens > 0, i.image_token = i.images ? images->placeholder() : -1, i.max_image_tokens = plan.image_tokens;

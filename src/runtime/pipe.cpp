@@ -2,11 +2,13 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+
 #include "base/clock.h"
 
 namespace xylem {
 
-StepPipe::StepPipe(Runner& runner, const StepLimits& limits, int depth) : runner_(runner), depth_(depth), seconds_(size_t(depth) + 1, 0.0) {
+StepPipe::StepPipe(Runner& runner, const StepLimits& limits, int depth) : runner_(runner), depth_(depth), steps_(size_t(depth) + 1) {
   for (int i = 0; i <= depth; i++) slabs_.push_back(std::make_unique<StepSlab>(runner.device(), limits, runner.model().caches(), i > 0 ? slabs_[0].get() : nullptr));
   if (depth > 1) thread_ = std::thread([this] { worker(); });
 }
@@ -29,13 +31,11 @@ StepSlab& StepPipe::next_slab() {
 void StepPipe::start(StepSlab& s) {
   CHECK(&s == slabs_[next_].get());
   if (!thread_.joinable()) {
-    const double t0 = now_seconds();
-    s.status = runner_.run(s);
-    seconds_[next_] = now_seconds() - t0;
+    begin(next_);
   } else {
     {
       std::lock_guard lock(mu_);
-      seconds_[next_] = -1;
+      steps_[next_].begun = false;
       todo_.push_back(next_);
     }
     cv_.notify_all();
@@ -44,14 +44,28 @@ void StepPipe::start(StepSlab& s) {
   next_ = (next_ + 1) % slabs_.size();
 }
 
+void StepPipe::begin(size_t i) {
+  const double t0 = now_seconds();
+  slabs_[i]->status = runner_.begin(*slabs_[i]);
+  const double t1 = now_seconds();
+  std::lock_guard lock(mu_);
+  steps_[i] = {t0, t1, true};
+}
+
 StepSlab& StepPipe::finish() {
   CHECK(!empty());
   const size_t i = running_.front();
   running_.pop_front();
+  StepSlab& s = *slabs_[i];
   std::unique_lock lock(mu_);
-  cv_.wait(lock, [&] { return seconds_[i] >= 0; });
-  last_seconds_ = seconds_[i];
-  return *slabs_[i];
+  cv_.wait(lock, [&] { return steps_[i].begun; });
+  const Progress step = steps_[i];
+  lock.unlock();
+  double end = step.end;
+  if (s.status.ok() && s.done) s.status = runner_.end(s), end = now_seconds();
+  last_seconds_ = end - std::max(step.start, last_end_);
+  last_end_ = end;
+  return s;
 }
 
 void StepPipe::worker() {
@@ -63,12 +77,9 @@ void StepPipe::worker() {
     const size_t i = todo_.front();
     todo_.pop_front();
     lock.unlock();
-    const double t0 = now_seconds();
-    slabs_[i]->status = runner_.run(*slabs_[i]);
-    const double t1 = now_seconds();
-    lock.lock();
-    seconds_[i] = t1 - t0;
+    begin(i);
     cv_.notify_all();
+    lock.lock();
   }
 }
 

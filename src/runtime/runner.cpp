@@ -55,9 +55,10 @@ Status Runner::allocate_vision(size_t arena_bytes) {
   return {};
 }
 
-Status Runner::run(StepSlab& s, Plan* plan) {
+Status Runner::begin(StepSlab& s, Plan* plan) {
   constexpr double kBesideStep = 0.03, kAlone = 0.25;  // seconds of the vision tower between steps; a request may come any time
   if (!s.encode.images.empty() && !plan) {
+    (void)device_->sync();  // the step ahead takes none of the tower's time, and says itself what went wrong with it
     TRY(s.encode.done, encoder_->advance(s.encode.images, s.plan.rows.empty() ? kAlone : kBesideStep));
   }
   if (s.plan.rows.empty()) return {};
@@ -67,14 +68,27 @@ Status Runner::run(StepSlab& s, Plan* plan) {
     s.batch.images = images_;
     TRY_VOID(encoder_->place(s.images, images_));
   }
+  if (failed_.exchange(false)) graphs_.clear(), s.distrust();  // one of them may lack what failed
   s.to_device();
   if (plan) stream_.begin_capture(plan);
   if (plan || tap_) forward(s);
   else enqueue(s);
   if (plan) stream_.end_capture();
   s.to_host();
-  const Status done = device_->sync();
-  if (!done.ok()) graphs_.clear(), s.distrust();  // one of them may lack what failed
+  s.done = device_->fence();
+  const Status begun = device_->errors();
+  if (begun.ok()) return {};
+  failed_ = true;
+  (void)device_->sync();  // for whatever of it is in the queue
+  s.done = nullptr;
+  return begun;
+}
+
+Status Runner::end(StepSlab& s) {
+  if (!s.done) return {};
+  const Status done = s.done->wait();
+  s.done = nullptr;
+  if (!done.ok()) failed_ = true;
   return done;
 }
 

@@ -1,5 +1,6 @@
 // Owns everything on the device, and runs steps: token ids in, token ids out.
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,10 +20,17 @@ class Runner {
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Device> device, std::unique_ptr<Model> model, LoadedWeights weights, const StepLimits& limits,
                                                 const std::vector<int>& pool_blocks, bool round_x);
   // Runs the step to its end on this thread, after some layers of the vision tower if s.encode has images; s.sample's outputs are then
-  // on the host. One thread at a time.
+  // on the host.
   // With plan, every op call is recorded in it as well.
   // An error is the device's: what the step computed is not to be used.
-  Status run(StepSlab& s, Plan* plan = nullptr);
+  Status run(StepSlab& s, Plan* plan = nullptr) {
+    const Status begun = begin(s, plan);
+    return begun.ok() ? end(s) : begun;
+  }
+  // The same in two: a device that works by itself has the step in its queue after begin(). Steps end in the order in which they
+  // began, and others may begin on another thread meanwhile. begin(): one thread at a time.
+  Status begin(StepSlab& s, Plan* plan = nullptr);
+  Status end(StepSlab& s);  // not after an error of begin()
   // Runs recorded calls again: with unchanged slabs, the same bits in the same places.
   void replay(const Plan& plan) { stream_.replay(plan); }
   // From now on, steps of up to max_rows rows whose shape has been met before run as compiled plans (Device::compile), where
@@ -82,6 +90,7 @@ class Runner {
   std::map<StepShape, Graph> graphs_;
   int graph_max_rows_ = 0;
   uint64_t steps_ = 0;
+  std::atomic<bool> failed_{false};  // since the last begin(): what the device holds is not to be relied on
 };
 
 }  // namespace xylem

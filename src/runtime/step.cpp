@@ -18,8 +18,6 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   want(w.tail_positions, {R}), want(w.tail_cu_q, {R + 1}), want(w.tail_kv_len, {R});
   want(w.sample_rows, {R, int64_t(sizeof(SampleRow))}, DType::kU8);
   want(w.adjust_ids, {B * kMaxAdjustments}), want(w.adjust_add, {B * kMaxAdjustments}, DType::kF32), want(w.chosen_ids, {R * kMaxChosen});
-  want(w.out_tokens, {R}), want(w.out_logprobs, {R}, DType::kF32), want(w.out_chosen, {R * kMaxChosen}, DType::kF32);
-  want(w.out_top_ids, {R, kMaxTopLogprobs}), want(w.out_top_logprobs, {R, kMaxTopLogprobs}, DType::kF32);
   if (limits.rope_axes > 1) want(w.rope_positions, {limits.rope_axes, T});
   if (limits.image_patches > 0) want(w.image_rows, {T});
   if (limits.whole_images) want(w.limits, {T});
@@ -30,8 +28,14 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
     if (layout.groups()[g].is_state()) want(w.state_in[g], {B});
     else want(w.slots[g], {T}), want(w.tail_table[g], {R, M});
   }
+  const size_t inputs = all.size();
+  want(w.out_tokens, {R}), want(w.out_logprobs, {R}, DType::kF32), want(w.out_chosen, {R * kMaxChosen}, DType::kF32);
+  want(w.out_top_ids, {R, kMaxTopLogprobs}), want(w.out_top_logprobs, {R, kMaxTopLogprobs}, DType::kF32);
   size_t bytes = 0;
-  for (Tensor* t : all) bytes += (t->bytes() + 63) / 64 * 64;
+  for (size_t i = 0; i < all.size(); i++) {
+    if (i == inputs) outputs_ = bytes;
+    bytes += (all[i]->bytes() + 63) / 64 * 64;
+  }
   const bool mirrored = !device.host_memory();
   memory_ = other && mirrored ? other->memory_ : std::make_shared<DeviceSlab>();
   const bool first = !memory_->memory;
@@ -39,6 +43,9 @@ StepSlab::StepSlab(Device& device, const StepLimits& limits, const CacheLayout& 
   CHECK(memory_->memory && memory_->memory.bytes() == bytes, bytes);
   if (mirrored) mirror_.resize(bytes);
   host_ = mirrored ? mirror_.data() : static_cast<std::byte*>(memory_->memory.data());
+  if (mirrored) mirrored_results_ = device.host_bytes(bytes - outputs_);
+  results_ = mirrored ? mirrored_results_.get() : host_ + outputs_;
+  CHECK(results_, bytes - outputs_);
   std::byte* p = host_;
   for (Tensor* t : all) t->data = p, p += (t->bytes() + 63) / 64 * 64;
   batch.groups.resize(groups), tail.groups.resize(groups);
@@ -96,7 +103,7 @@ void StepSlab::to_device() {
 void StepSlab::to_host() {
   if (mirror_.empty()) return;
   const auto fetch = [&](const Tensor& t) {
-    if (t.numel()) device_.copy_out(on_host(t.data), t.data, t.bytes());
+    if (t.numel()) device_.copy_out(on_host(t.data), t.data, t.bytes(), /*wait=*/false);
   };
   fetch(sample.tokens);
   const std::span rows(result.rows.as<const SampleRow>(), logit_rows.size());

@@ -61,14 +61,14 @@ struct DeviceSlab {
 
 // Inputs and outputs of one step. Two exist at pipeline depth 2: one is filled while the device works on the other.
 // Everything the device reads lies at addresses that never change. A device with memory of its own has a copy of the slab, which
-// batch, take and sample refer to; to_device() and to_host() bring it up to date.
+// batch, take and sample refer to; to_device() and to_host() have it brought up to date.
 class StepSlab {
  public:
   // other: of the same device and limits; both then share what the device has.
   StepSlab(Device& device, const StepLimits& limits, const CacheLayout& layout, const StepSlab* other = nullptr);
   StepSlab(const StepSlab&) = delete;
   void to_device();        // inputs, as far as this step uses them and the device does not have them
-  void to_host();          // outputs; waits for the step
+  void to_host();          // outputs, which are there when the device has come so far
   void distrust() { memory_->sent.clear(); }  // after an error: copies may not have arrived
 
   StepPlan plan;
@@ -80,6 +80,7 @@ class StepSlab {
   std::vector<LogitRow> logit_rows;
   std::vector<StepImage> images;
   EncodeWork encode;       // before the step, which may be empty
+  std::unique_ptr<Fence> done;  // while the device may work on it
   Status status;           // of the run
   struct Host {            // what enqueuing the step took
     enum Form { kOther, kReplayed, kEager } form = kOther;
@@ -92,7 +93,10 @@ class StepSlab {
   // The first part of a full-size tensor, on the device.
   Tensor view(const Tensor& whole, std::initializer_list<int64_t> dims) const { return make_tensor(on_device(whole.data), whole.dtype, dims); }
   void* on_device(void* host) const { return static_cast<std::byte*>(memory_->memory.data()) + (static_cast<std::byte*>(host) - host_); }
-  std::byte* on_host(void* device) const { return host_ + (static_cast<std::byte*>(device) - static_cast<std::byte*>(memory_->memory.data())); }
+  std::byte* on_host(void* device) const {
+    const size_t at = size_t(static_cast<std::byte*>(device) - static_cast<std::byte*>(memory_->memory.data()));
+    return at < outputs_ ? host_ + at : results_ + (at - outputs_);
+  }
   void send(const Tensor& t, int64_t first, int64_t count);  // elements, on the device
   void send_tables(const Batch& b, const Tensor& kv_len);
   Device& device_;
@@ -100,6 +104,9 @@ class StepSlab {
   std::shared_ptr<DeviceSlab> memory_;
   std::vector<std::byte> mirror_;  // the host's copy, if the device's memory is not the host's
   std::byte* host_ = nullptr;
+  size_t outputs_ = 0;             // where they begin in the slab
+  std::shared_ptr<std::byte[]> mirrored_results_;
+  std::byte* results_ = nullptr;   // outputs on the host
   struct Whole {           // full-size tensors, on the host
     Tensor tokens, token_slots, positions, rope_positions, image_rows, limits, cu_q, kv_len, logit_rows, tail_positions, tail_cu_q, tail_kv_len;
     Tensor sample_rows, adjust_ids, adjust_add, chosen_ids, out_tokens, out_logprobs, out_top_ids, out_top_logprobs, out_chosen;

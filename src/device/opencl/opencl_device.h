@@ -98,9 +98,12 @@ class OpenClDevice final : public Device {
   void free(void* p, size_t bytes) override;
   bool host_memory() const override { return false; }
   void copy_in(void* to, const void* from, size_t bytes, bool wait = true) override;  // any thread
-  void copy_out(void* to, const void* from, size_t bytes) override;  // any thread; waits for everything before it
+  void copy_out(void* to, const void* from, size_t bytes, bool wait = true) override;  // any thread; waits for everything before it
+  std::shared_ptr<std::byte[]> host_bytes(size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   Status sync() override;
+  Status errors() override { return error_.text.empty() ? Status{} : std::exchange(error_, {}); }
+  std::unique_ptr<Fence> fence() override;
   void fail(Error e) override { if (error_.text.empty()) error_ = std::move(e); }
   bool begin_dry(bool build) override { return dry_build_ = build, dry_ = true; }
   size_t end_dry() override;

@@ -196,6 +196,33 @@ TEST_F(OpenCl, TwoProcessesAtOnceShareACache) {
   for (int i = 1; i <= 4; i++) EXPECT_EQ(compiled_for((std::to_string(i) + ".0f").c_str()), 0);
 }
 
+// Two steps are asked for before the first one's result is waited for.
+TEST_F(OpenCl, ResultsAreThereBehindAFence) {
+  const auto d = open();
+  float x[4] = {1, 2, 3, 4};
+  Buffer memory(*d, sizeof x);
+  d->copy_in(memory.data(), x, sizeof x);
+  std::shared_ptr<std::byte[]> results[2];
+  std::unique_ptr<Fence> fences[2];
+  for (int i = 0; i < 2; i++) {
+    results[i] = d->host_bytes(sizeof x);
+    ASSERT_TRUE(results[i]);
+    d->launch(d->kernel("test_fine.cl", "fine", "-DFACTOR=3.0f"), {{1, 1, 1}, 1}, memory.data(), 4);
+    d->copy_out(results[i].get(), memory.data(), sizeof x, /*wait=*/false);
+    fences[i] = d->fence();
+    EXPECT_TRUE(d->errors().ok());
+  }
+  for (int i = 0; i < 2; i++) {
+    const Status s = fences[i]->wait();
+    EXPECT_TRUE(s.ok()) << s.error().text;
+    EXPECT_EQ(reinterpret_cast<const float*>(results[i].get())[3], i == 0 ? 12 : 36);
+  }
+  opencl_faults().code = CL_MEM_OBJECT_ALLOCATION_FAILURE, opencl_faults().fail_count = 1, opencl_faults().fail_after = 0;
+  d->launch(d->kernel("test_fine.cl", "fine", "-DFACTOR=3.0f"), {{1, 1, 1}, 1}, memory.data(), 4);
+  EXPECT_FALSE(d->errors().ok());  // at once
+  EXPECT_TRUE(d->errors().ok());
+}
+
 TEST_F(OpenCl, AFailedCallIsSaidOnceAndLaterOnesRun) {
   const auto d = open();
   Buffer memory(*d, 64);
