@@ -6,7 +6,7 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kChunk = 2048, kState = 32;    // CHUNK and sizeof(RowState) of sample.cl
+constexpr int64_t kChunk = 1024, kState = 32;    // CHUNK and sizeof(RowState) of sample.cl
 constexpr size_t kGroup = 256, kWideGroup = 512;  // WG, WIDE_WG
 constexpr int64_t kMaxSize = 1 << 19;            // what sums of weights have room for
 
