@@ -1,18 +1,12 @@
 // Prompts with media: what is shared, and spans that are computed whole.
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <numeric>
-
-#include "sched/scheduler.h"
+#include "sched/test_driver.h"
 
 namespace xylem {
 namespace {
 
-using Tokens = std::vector<TokenId>;
 using Media = std::vector<MediaSpan>;
 
-constexpr TokenId kToken = 7, kImage = 3;
+constexpr TokenId kImage = 3;
 constexpr int kBlock = 4;
 
 SchedulerConfig config(int blocks = 1000) {
@@ -48,33 +42,9 @@ NewRequest apart(RequestId id, int length, Media media, int max_new = 10) {
 
 using Parts = std::vector<std::pair<int, int>>;  // begin and end of rows
 
-struct Driver {
-  Scheduler s;
-  std::vector<Event> events;
+struct Driver : TestDriver {
+  using TestDriver::TestDriver;
 
-  explicit Driver(SchedulerConfig c) : s(std::move(c)) {}
-
-  StepPlan plan() {
-    StepPlan p = s.plan(&events);
-    s.check_conservation();
-    return p;
-  }
-  void commit(const StepPlan& p) {
-    Tokens sampled;
-    for (const Row& row : p.rows)
-      if (row.sample) sampled.push_back(kToken);
-    s.commit(p, sampled, &events);
-    s.check_conservation();
-  }
-  StepPlan step() {
-    StepPlan p = plan();
-    if (!p.rows.empty()) commit(p);
-    return p;
-  }
-  void finish_all() {
-    for (int i = 0; i < 10000 && !s.idle(); i++) step();
-    EXPECT_TRUE(s.idle());
-  }
   // The rows of a request alone, up to its first token.
   Parts parts(NewRequest r) {
     Parts out;
@@ -90,21 +60,7 @@ struct Driver {
   }
   // Where the request begins.
   int hit(NewRequest r) { return parts(std::move(r)).front().first; }
-  const Event* end_of(RequestId id) const {
-    for (const Event& e : events)
-      if (e.id == id && e.finish != Finish::kNone) return &e;
-    return nullptr;
-  }
-  int tokens_of(RequestId id) const {
-    return int(std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.id == id && e.token >= 0; }));
-  }
 };
-
-const Row* row_of(const StepPlan& p, RequestId id) {
-  for (const Row& row : p.rows)
-    if (row.id == id) return &row;
-  return nullptr;
-}
 
 TEST(SchedulerMedia, EqualImagesShareAndDifferentOnesDoNot) {
   for (const bool is_whole : {false, true}) {

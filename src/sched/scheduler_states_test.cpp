@@ -1,18 +1,9 @@
 // Requests whose model keeps a recurrent state: one live block each, and snapshots at few boundaries.
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <map>
-#include <numeric>
-
-#include "sched/scheduler.h"
+#include "sched/test_driver.h"
 
 namespace xylem {
 namespace {
 
-using Tokens = std::vector<TokenId>;
-
-constexpr TokenId kToken = 7;
 constexpr int kBlock = 4, kInterval = 16;
 
 SchedulerConfig config(int state_blocks, int full_blocks = 1000) {
@@ -25,12 +16,6 @@ SchedulerConfig config(int state_blocks, int full_blocks = 1000) {
   return c;
 }
 
-Tokens counting(int n, TokenId first = 100) {
-  Tokens t(static_cast<size_t>(n));
-  std::iota(t.begin(), t.end(), first);
-  return t;
-}
-
 // The first `shared` tokens as counting(n) has them, the others its own.
 Tokens fork(int shared, int n, TokenId own) {
   Tokens t = counting(shared), rest = counting(n - shared, own);
@@ -38,34 +23,13 @@ Tokens fork(int shared, int n, TokenId own) {
   return t;
 }
 
-struct Driver {
-  Scheduler s;
-  std::vector<Event> events;
-  RequestId failing = 0;  // its logits are not finite
-
-  explicit Driver(SchedulerConfig c) : s(std::move(c)) {}
+struct Driver : TestDriver {
+  using TestDriver::TestDriver;
 
   void submit(RequestId id, Tokens prompt, int max_new = 100) {
     NewRequest r;
     r.id = id, r.prompt = std::move(prompt), r.max_new_tokens = max_new;
     s.submit(std::move(r));
-  }
-  StepPlan plan() {
-    StepPlan p = s.plan(&events);
-    s.check_conservation();
-    return p;
-  }
-  void commit(const StepPlan& p) {
-    Tokens sampled;
-    for (const Row& row : p.rows)
-      if (row.sample) sampled.push_back(row.id == failing ? -1 : kToken);
-    s.commit(p, sampled, &events);
-    s.check_conservation();
-  }
-  StepPlan step() {
-    StepPlan p = plan();
-    if (!p.rows.empty()) commit(p);
-    return p;
   }
   // Until all have ended, with so many steps in flight; planned(p) after each plan that has rows.
   template <class Planned>
@@ -85,12 +49,6 @@ struct Driver {
     }
     EXPECT_TRUE(s.idle());
   }
-  void finish_all() {
-    run(1, [](const StepPlan&) {});
-  }
-  int tokens_of(RequestId id) const {
-    return int(std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.id == id && e.token >= 0; }));
-  }
   const BlockTable& states(RequestId id) const { return s.request(id).tables[1]; }
   // Positions after which the request holds a state.
   std::vector<int> kept(RequestId id) const {
@@ -108,12 +66,6 @@ struct Driver {
     return p.rows.back().begin;
   }
 };
-
-const Row* row_of(const StepPlan& p, RequestId id) {
-  for (const Row& row : p.rows)
-    if (row.id == id) return &row;
-  return nullptr;
-}
 
 using Positions = std::vector<int>;
 
@@ -309,7 +261,7 @@ TEST(SchedulerStates, WaitsOnlyForSnapshotsThatWillBe) {
 TEST(SchedulerStates, SnapshotsOfAFailedRequestAreForgotten) {
   Driver d(config(10));
   d.submit(1, counting(42), 3);
-  d.failing = 1;
+  d.next[1] = -1;
   d.step();
   EXPECT_TRUE(d.s.idle());
   EXPECT_EQ(d.s.pool(1).free_blocks(), 10);

@@ -1,16 +1,13 @@
 #include "sched/scheduler.h"
 
-#include <gtest/gtest.h>
-
-#include <map>
-#include <numeric>
+#include "sched/test_driver.h"
 
 namespace xylem {
 namespace {
 
-using Tokens = std::vector<TokenId>;
+using Driver = TestDriver;
 
-constexpr TokenId kToken = 7, kEos = 9;
+constexpr TokenId kEos = 9;
 
 SchedulerConfig config(int blocks = 1000, int block_tokens = 4) {
   SchedulerConfig c;
@@ -22,64 +19,12 @@ SchedulerConfig config(int blocks = 1000, int block_tokens = 4) {
   return c;
 }
 
-Tokens counting(int n, TokenId first = 100) {
-  Tokens t(static_cast<size_t>(n));
-  std::iota(t.begin(), t.end(), first);
-  return t;
-}
-
 NewRequest request(RequestId id, Tokens prompt, int max_new = 100) {
   NewRequest r;
   r.id = id;
   r.prompt = std::move(prompt);
   r.max_new_tokens = max_new;
   return r;
-}
-
-// A scheduler and the events so far. Every sampled token is kToken unless `next` says otherwise.
-struct Driver {
-  Scheduler s;
-  std::map<RequestId, TokenId> next;
-  std::vector<Event> events;
-
-  explicit Driver(SchedulerConfig c) : s(std::move(c)) {}
-
-  StepPlan plan() {
-    StepPlan p = s.plan(&events);
-    s.check_conservation();
-    return p;
-  }
-  void commit(const StepPlan& p) {
-    Tokens sampled;
-    for (const Row& row : p.rows)
-      if (row.sample) sampled.push_back(next.contains(row.id) ? next[row.id] : kToken);
-    s.commit(p, sampled, &events);
-    s.check_conservation();
-  }
-  StepPlan step() {
-    StepPlan p = plan();
-    if (!p.rows.empty()) commit(p);
-    return p;
-  }
-  void finish_all() {
-    for (int i = 0; i < 10000 && !s.idle(); i++) step();
-    EXPECT_TRUE(s.idle());
-  }
-  void cancel(RequestId id) { s.cancel(id, &events); }
-  const Event* end_of(RequestId id) const {
-    for (const Event& e : events)
-      if (e.id == id && e.finish != Finish::kNone) return &e;
-    return nullptr;
-  }
-  int tokens_of(RequestId id) const {
-    return int(std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.id == id && e.token >= 0; }));
-  }
-};
-
-const Row* row_of(const StepPlan& p, RequestId id) {
-  for (const Row& row : p.rows)
-    if (row.id == id) return &row;
-  return nullptr;
 }
 
 std::vector<RequestId> ids(const StepPlan& p) {
