@@ -1,15 +1,10 @@
 // Products of few rows on an OpenCL device, as decode steps make them: phases of one persistent launch where the device has
 // those, weights that no cache holds. Beside each the time that merely reading as many bytes takes.
 //   decode_bench [--device N] [--type bf16|f8|mxfp4] [--rows N] [--shape NAME] [--form NAME] [--gated 1]
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <random>
-#include <string>
-#include <vector>
 
+#include "opencl_bench.h"
 #include "ops/matmul/gpu_product.h"
 #include "ops/matmul/matmul.h"
 
@@ -17,7 +12,7 @@ namespace xylem {
 namespace {
 
 struct Options {
-  int device = 0, rows = 0;
+  int rows = 0;
   bool gated = false;  // x is gelu_tanh(gate) * up
   DType type = DType::kBF16;
   std::string shape, form;
@@ -30,20 +25,6 @@ constexpr Choice kForms[] = {{"gemv1", GpuForm::kGemv1, 1, 1},      {"gemv4", Gp
                              {"skinny8", GpuForm::kSkinny8, 1, 16}, {"skinny16", GpuForm::kSkinny16, 1, 16}, {"wide8", GpuForm::kWide8, 1, 8},      {"wide16", GpuForm::kWide16, 1, 16},     {"few32", GpuForm::kMmaFew32, 9, 32}};
 constexpr size_t kBytes = size_t(1) << 30;       // of weights in all
 constexpr size_t kRotation = size_t(256) << 20;  // that a plan reads at least
-
-constexpr const char* kRead = R"(
-__attribute__((reqd_work_group_size(256, 1, 1))) __kernel void read(const __global uint4* from, ulong n, __global uint* to) {
-  uint4 sum = (uint4)(0u);
-  for (ulong i = (ulong)get_group_id(0) * 2048 + get_local_id(0); i < n; i += (ulong)get_num_groups(0) * 2048) {
-    uint4 v[8];
-    for (int j = 0; j < 8; j++) v[j] = from[min(i + j * 256, n - 1)];
-    for (int j = 0; j < 8; j++) sum ^= v[j];
-  }
-  if ((sum.x ^ sum.y ^ sum.z ^ sum.w) == 0x12345678u) to[0] = 1;
-}
-)";
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Call {
   MatMul a;
@@ -58,15 +39,9 @@ void run_call(const Launch& l, Device& d) {
   gpu_product(p, c.form, static_cast<OpenClDevice&>(d));
 }
 
-cl_program program(OpenClDevice& d) {
-  const Result<cl_program> p = d.program_from("read", kRead, "");
-  CHECK(p.ok(), p.error().text);
-  return *p;
-}
-
 class Bench {
  public:
-  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), weights_(d, kBytes), x_(d, size_t(16) * 16384 * 4), y_(d, size_t(32) * 262144 * 4), read_(program(d)) {
+  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), weights_(d, kBytes), x_(d, size_t(16) * 16384 * 4), y_(d, size_t(32) * 262144 * 4), roof_(d) {
     CHECK(bool(weights_) && bool(x_) && bool(y_));
     std::vector<uint32_t> block(size_t(1) << 22);
     uint32_t r = 1;
@@ -120,16 +95,9 @@ class Bench {
     return best;
   }
   double read_time(size_t bytes, size_t calls) {
-    cl_kernel k = device_.new_kernel(read_, "read");
-    CHECK(k != nullptr);
-    const double t = best([&] {
-      for (size_t i = 0; i < calls; i++) {
-        device_.bind_arguments(k, at(bytes, i), uint64_t(bytes / 16), y_.data());
-        device_.enqueue_bound(k, {{size_t(device_.info().compute_units) * 8, 1, 1}, 256});
-      }
-    });
-    clReleaseKernel(k);
-    return t / double(calls);
+    return best([&] {
+      for (size_t i = 0; i < calls; i++) roof_.read(at(bytes, i), bytes, y_.data());
+    }) / double(calls);
   }
   template <class Bind>
   void report(const std::string& name, int rows, size_t calls, MatMul a, const Bind& to_launch) {
@@ -148,27 +116,19 @@ class Bench {
   OpenClDevice& device_;
   const Options& options_;
   Buffer weights_, x_, y_;
-  cl_program read_;
+  MemoryRoof roof_;
 };
 
 int run(int argc, char** argv) {
   Options o;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string s = argv[i], value = argv[i + 1];
-    if (s == "--device") o.device = std::atoi(value.c_str());
-    else if (s == "--rows") o.rows = std::atoi(value.c_str());
-    else if (s == "--shape") o.shape = value;
-    else if (s == "--form") o.form = value;
-    else if (s == "--gated") o.gated = value != "0";
-    else if (s == "--type") o.type = value == "mxfp4" ? DType::kMxfp4 : value == "f8" ? DType::kF8E4M3 : DType::kBF16;
-    else return std::fprintf(stderr, "there is no option %s\n", s.c_str()), 2;
-  }
-  const std::vector<OpenClInfo> all = opencl_devices();
-  if (o.device < 0 || size_t(o.device) >= all.size()) return std::fprintf(stderr, "there is no OpenCL device %d\n", o.device), 2;
-  auto device = OpenClDevice::open(all[size_t(o.device)]);
-  if (!device.ok()) return std::fprintf(stderr, "%s\n", device.error().text.c_str()), 1;
-  std::printf("%s, %d compute units, %d work-groups of phases\n", all[size_t(o.device)].name.c_str(), all[size_t(o.device)].compute_units, (*device)->info().phase_groups);
-  Bench bench(**device, o);
+  CommandLine line(argc, argv);
+  const std::unique_ptr<OpenClDevice> device = line.device();
+  line.take("--rows", o.rows), line.take("--shape", o.shape), line.take("--form", o.form), line.take("--type", o.type);
+  int gated = 0;
+  line.take("--gated", gated);
+  o.gated = gated != 0;
+  if (!line.words().empty()) return std::fprintf(stderr, "usage: see the top of decode_bench.cpp\n"), 2;
+  Bench bench(*device, o);
   for (const Shape& s : kShapes)
     if (o.shape.empty() || o.shape == s.name) bench.shape(s);
   return 0;

@@ -5,18 +5,12 @@
 // "chain": launches one after the other, waited for at the end; each also costs the host some 4.5 us, so that shorter ones are not
 // measured that way. "plan": the same calls compiled (Device::compile), as the steps of a model run, with neither. A figure is
 // the best of five runs.
-#include <algorithm>
-#include <chrono>
+#include "opencl_bench.h"
+
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
 #include <numeric>
 #include <random>
-#include <string>
-#include <vector>
 
-#include "device/opencl/opencl_device.h"
 #include "ops/attention/attention.h"
 #include "ops/qkv_store/qkv_store.h"
 #include "ops/residual_norm/residual_norm.h"
@@ -26,37 +20,14 @@ namespace xylem {
 namespace {
 
 struct Options {
-  int device = 0;
   int64_t mib = 4096, depth = 4096, rows = 4096;
   std::vector<std::string> parts;
   bool wants(const char* part) const { return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end(); }
 };
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-constexpr const char* kRoof = R"(
-#define LOADS 8
-__attribute__((reqd_work_group_size(256, 1, 1))) __kernel void read_all(const __global uint4* from, ulong n, __global uint4* to) {
-  uint4 sum = (uint4)(0u);
-  for (ulong at = (get_group_id(0) * LOADS) * 256 + get_local_id(0); at < n; at += get_num_groups(0) * LOADS * 256) {
-    uint4 v[LOADS];
-    _Pragma("unroll") for (int i = 0; i < LOADS; i++) v[i] = from[min(at + i * 256, n - 1)];
-    _Pragma("unroll") for (int i = 0; i < LOADS; i++) sum ^= v[i];
-  }
-  if (sum.x == 0x12345678u && sum.y == 0x9abcdef0u && sum.z == 0x13579bdfu) to[0] = sum;
-}
-__attribute__((reqd_work_group_size(256, 1, 1))) __kernel void copy_all(const __global uint4* from, ulong n, __global uint4* to) {
-  for (ulong at = (get_group_id(0) * LOADS) * 256 + get_local_id(0); at < n; at += get_num_groups(0) * LOADS * 256) {
-    uint4 v[LOADS];
-    _Pragma("unroll") for (int i = 0; i < LOADS; i++) v[i] = from[min(at + i * 256, n - 1)];
-    _Pragma("unroll") for (int i = 0; i < LOADS; i++) if (at + i * 256 < n) to[at + i * 256] = v[i];
-  }
-}
-)";
-
 class Bench {
  public:
-  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), memory_(d, size_t(o.mib) << 20) {
+  Bench(OpenClDevice& d, const Options& o) : device_(d), options_(o), memory_(d, size_t(o.mib) << 20), roof_(d) {
     CHECK(bool(memory_), o.mib);
     // As bf16 and as float32 small numbers of both signs.
     std::vector<uint32_t> block(size_t(1) << 22);
@@ -64,14 +35,6 @@ class Bench {
     for (uint32_t& v : block) r = r * 1664525u + 1013904223u, v = 0x3c003c00u | (r >> 8 & 0x80ff80ffu);
     const size_t bytes = block.size() * 4;
     for (size_t at = 0; at < memory_.bytes(); at += bytes) d.copy_in(static_cast<std::byte*>(memory_.data()) + at, block.data(), std::min(bytes, memory_.bytes() - at));
-    const Result<cl_program> roof = d.program_from("roof", kRoof, "");
-    CHECK(roof.ok());
-    read_ = d.new_kernel(*roof, "read_all"), copy_ = d.new_kernel(*roof, "copy_all");
-    CHECK(read_ && copy_);
-  }
-  ~Bench() {
-    device_.sync_queue();
-    clReleaseKernel(read_), clReleaseKernel(copy_);
   }
   void* memory(size_t bytes) {
     CHECK(bytes <= memory_.bytes(), bytes);
@@ -99,22 +62,6 @@ class Bench {
     return t;
   }
 
-  double chain(const std::function<void()>& call) {
-    call();
-    if (const Status s = device_.sync(); !s.ok()) return std::printf("%s\n", s.error().text.c_str()), 1e9;
-    double start = now();
-    call();
-    device_.sync_queue();
-    const int calls = std::clamp(int(0.03 / (now() - start)), 2, 1000);
-    double best = 1e9;
-    for (int run = 0; run < 5; run++) {
-      start = now();
-      for (int i = 0; i < calls; i++) call();
-      device_.sync_queue();
-      best = std::min(best, (now() - start) / calls);
-    }
-    return best;
-  }
   // The same calls in a compiled plan. Those of a chain wait for each other, whatever they read and write.
   template <class A>
   double plan(const std::function<A()>& next, int calls) {
@@ -134,14 +81,18 @@ class Bench {
     }
     return best;
   }
-  double read_roof(double bytes) { return roof(read_, bytes); }
-  double copy_roof(double bytes) { return roof(copy_, bytes / 2); }
+  double read_roof(double bytes) {
+    return chain_seconds(device_, [&] { roof_.read(memory(size_t(bytes)), size_t(bytes), memory(256)); });
+  }
+  double copy_roof(double bytes) {
+    return chain_seconds(device_, [&] { roof_.copy(memory(size_t(bytes / 2)), size_t(bytes / 2), memory(size_t(bytes / 2))); });
+  }
 
   template <class A>
   void report(const std::string& what, double bytes, double roof, const std::function<A()>& next) {
     const A first = next();
     const std::string name = what + " (" + select_kernel(first, device_).name + ")";
-    const double one = chain([&] {
+    const double one = chain_seconds(device_, [&] {
       const A a = next();
       select_kernel(a, device_).run(a, device_);
     });
@@ -155,21 +106,10 @@ class Bench {
   void norms();
 
  private:
-  double roof(cl_kernel k, double bytes) {
-    const auto n = uint64_t(bytes) / 16;
-    const size_t groups = size_t(std::clamp<uint64_t>(n / 2048, 1, uint64_t(device_.info().compute_units) * 16));
-    return chain([&] {
-      void *from = memory(size_t(bytes)), *to = k == copy_ ? memory(size_t(bytes)) : memory(256);
-      device_.bind_arguments(k, from, n, to);
-      device_.allow_all_memory(k);
-      device_.enqueue_bound(k, {{groups, 1, 1}, 256});
-    });
-  }
-
   OpenClDevice& device_;
   const Options& options_;
   Buffer memory_;
-  cl_kernel read_ = nullptr, copy_ = nullptr;
+  MemoryRoof roof_;
   size_t used_ = 0;
   std::vector<Buffer> kept_;
 };
@@ -265,20 +205,11 @@ void Bench::norms() {
 
 int run(int argc, char** argv) {
   Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string s = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
-    if (s == "--device") o.device = std::atoi(value.c_str()), i++;
-    else if (s == "--mib") o.mib = std::max(64, std::atoi(value.c_str())), i++;
-    else if (s == "--depth") o.depth = std::max(1, std::atoi(value.c_str())), i++;
-    else if (s == "--rows") o.rows = std::max(1, std::atoi(value.c_str())), i++;
-    else o.parts.push_back(s);
-  }
-  const std::vector<OpenClInfo> all = opencl_devices();
-  if (o.device < 0 || size_t(o.device) >= all.size()) return std::fprintf(stderr, "there is no OpenCL device %d\n", o.device), 2;
-  auto device = OpenClDevice::open(all[size_t(o.device)]);
-  if (!device.ok()) return std::fprintf(stderr, "%s\n", device.error().text.c_str()), 1;
-  std::printf("%s, %d compute units\n", all[size_t(o.device)].name.c_str(), all[size_t(o.device)].compute_units);
-  Bench bench(**device, o);
+  CommandLine line(argc, argv);
+  const std::unique_ptr<OpenClDevice> device = line.device();
+  line.take<int64_t>("--mib", o.mib, 64), line.take<int64_t>("--depth", o.depth, 1), line.take<int64_t>("--rows", o.rows, 1);
+  o.parts = line.words();
+  Bench bench(*device, o);
   if (o.wants("roof")) bench.roofs();
   if (o.wants("attention")) bench.attention(false);
   if (o.wants("short")) bench.attention(true);

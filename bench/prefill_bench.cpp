@@ -1,18 +1,12 @@
 // Prefill on an OpenCL device: matrix products in each form that suits, expert mixtures, attention, in TFLOP/s. Weights rotate
 // through more memory than a GPU's cache holds. Kernels run back to back; a figure is the best of five runs of some calls.
 //   prefill_bench [--device N] [--type bf16|f8|mxfp4] [--tokens N] [--mib OF_WEIGHTS] [matmul|moe|attention ...]
-#include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <numeric>
 #include <random>
-#include <string>
-#include <vector>
 
+#include "opencl_bench.h"
 #include "ops/attention/attention.h"
 #include "ops/matmul/gpu_product.h"
 #include "ops/matmul/matmul.h"
@@ -22,15 +16,12 @@ namespace xylem {
 namespace {
 
 struct Options {
-  int device = 0;
   DType type = DType::kBF16;
   int64_t tokens = 0, mib = 1024;  // tokens: this number alone
   std::vector<std::string> parts;
   bool wants(const char* part) const { return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end(); }
   bool wants(int64_t n) const { return tokens == 0 || tokens == n; }
 };
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Bench {
  public:
@@ -191,20 +182,11 @@ void Bench::attention() {
 
 int run(int argc, char** argv) {
   Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string s = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
-    if (s == "--device") o.device = std::atoi(value.c_str()), i++;
-    else if (s == "--tokens") o.tokens = std::atoll(value.c_str()), i++;
-    else if (s == "--mib") o.mib = std::max(64, std::atoi(value.c_str())), i++;
-    else if (s == "--type") o.type = value == "mxfp4" ? DType::kMxfp4 : value == "f8" ? DType::kF8E4M3 : DType::kBF16, i++;
-    else o.parts.push_back(s);
-  }
-  const std::vector<OpenClInfo> all = opencl_devices();
-  if (o.device < 0 || size_t(o.device) >= all.size()) return std::fprintf(stderr, "there is no OpenCL device %d\n", o.device), 2;
-  auto device = OpenClDevice::open(all[size_t(o.device)]);
-  if (!device.ok()) return std::fprintf(stderr, "%s\n", device.error().text.c_str()), 1;
-  std::printf("%s, %d compute units\n", all[size_t(o.device)].name.c_str(), all[size_t(o.device)].compute_units);
-  Bench bench(**device, o);
+  CommandLine line(argc, argv);
+  const std::unique_ptr<OpenClDevice> device = line.device();
+  line.take("--tokens", o.tokens), line.take<int64_t>("--mib", o.mib, 64), line.take("--type", o.type);
+  o.parts = line.words();
+  Bench bench(*device, o);
   if (o.wants("matmul")) bench.matmul();
   if (o.wants("moe")) bench.moe();
   if (o.wants("attention")) bench.attention();

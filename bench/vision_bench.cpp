@@ -1,5 +1,6 @@
 // A vision tower with random weights and pixels on one image: time by operation, and its matrix products (projections and attention)
-// against the arithmetic roof of the CPU, probed before and after. Figures are of the fastest of some runs.
+// against the arithmetic roof of the CPU, probed before and after; on an OpenCL device all operations against the roof of its memory.
+// Figures are of the fastest of some runs.
 //   vision_bench [--tower gemma4-e2b|gemma4-31b|qwen3.5-4b] [--size HEIGHTxWIDTH] [--tokens BUDGET] [--device cpu|opencl:N] [--threads N]
 //                [--isa NAME] [--dtype bfloat16|float32] [--repeats N]
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "models/vision_towers.h"
 #include "nn/tower_alone.h"
 #include "nn/vision_blocks.h"
+#include "opencl_bench.h"
 #include "runtime/choose_device.h"
 #include "runtime/image_encoder.h"
 #include "weights/loader.h"
@@ -65,7 +67,22 @@ double flops(const Launch& l, int patches) {
   return 4.0 * patches * patches * double(a.q.dim[1] * a.q.dim[2]);
 }
 
-struct Share { double seconds = 1e30, flops = 0; int calls = 0; };
+// Of its tensors, each read or written once.
+double bytes(const Launch& l) {
+  double sum = 0;
+  l.tensors(l, [&](const Tensor& t) { sum += double(t.numel()) * double(dtype_bytes(t.dtype)); });
+  return sum;
+}
+
+double read_gbs(OpenClDevice& d) {
+  constexpr size_t kBytes = size_t(1) << 30;
+  Buffer memory(d, kBytes);
+  if (!memory) return 0;
+  MemoryRoof roof(d);
+  return double(kBytes) * 1e-9 / chain_seconds(d, [&] { roof.read(memory.data(), kBytes, memory.data()); });
+}
+
+struct Share { double seconds = 1e30, flops = 0, bytes = 0; int calls = 0; };
 
 int run(const Options& o) {
   const auto isa = parse_isa(o.isa);
@@ -110,19 +127,19 @@ int run(const Options& o) {
       l.thunk(l, device);
       CHECK(device.sync().ok());
       Share& s = once[std::string(l.op) + ":" + l.kernel];
-      s.seconds = (s.calls++ ? s.seconds : 0) + now_seconds() - t0, s.flops += flops(l, image->patches());
+      s.seconds = (s.calls++ ? s.seconds : 0) + now_seconds() - t0, s.flops += flops(l, image->patches()), s.bytes += bytes(l);
     }
     for (const auto& [name, s] : once)
       if (s.seconds < shares[name].seconds) shares[name] = s;
   }
   double products = 0, seconds = 0;
   for (const auto& [name, s] : shares) {
-    std::printf("  %-32s %5d calls %8.1f ms", name.c_str(), s.calls, s.seconds * 1e3);
+    std::printf("  %-32s %5d calls %8.1f ms %8.1f GB/s", name.c_str(), s.calls, s.seconds * 1e3, s.bytes / s.seconds * 1e-9);
     if (s.flops > 0) std::printf(" %8.1f GFLOP/s", s.flops / s.seconds * 1e-9), products += s.flops, seconds += s.seconds;
     std::printf("\n");
   }
   std::printf("image: %.3f s; %.1f GFLOP of products: %.1f GFLOP/s in them, %.1f over all\n", best, products * 1e-9, products / seconds * 1e-9, products / best * 1e-9);
-  if (chosen->device) return 0;
+  if (chosen->device) return std::printf("roof: reading memory %.1f GB/s\n", read_gbs(gpu(device))), 0;
   const double after = peak();
   std::printf("roof: %.1f, %.1f GFLOP/s before and after: %.1f %% in products, %.1f %% over all\n", before, after, products / seconds * 2e-7 / (before + after), products / best * 2e-7 / (before + after));
   return 0;
