@@ -6,7 +6,6 @@
 #define ITEM ((int)get_local_id(0))
 #define ITEM_BARRIER wg_barrier()
 #include "sample.clh"
-#define CHUNK 1024  // kChunk of sample.gpu.cpp
 
 // ---------------------------------------------------------------- chunks
 // Penalties of this chunk's tokens. seen: CHUNK counters.

@@ -6,9 +6,9 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kChunk = 1024, kState = 32;    // CHUNK and sizeof(RowState) of sample.cl
+constexpr int64_t kChunk = 1024, kState = 32;    // CHUNK and sizeof(RowState) of sample.clh
 constexpr size_t kGroup = 256, kWideGroup = 512;  // WG, WIDE_WG
-constexpr int64_t kMaxSize = 1 << 19;            // what sums of weights have room for
+constexpr int64_t kMaxSize = 1 << 19;            // what sums of weights and lists of chunks have room for
 
 bool fits(const Sample& a, const Device&) { return a.logits.cols() <= kMaxSize; }
 

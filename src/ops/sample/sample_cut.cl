@@ -11,9 +11,21 @@ typedef struct {
   ulong part[PART(WIDE_WG)], found_weight;
   uint count[BUCKETS], low[BUCKETS], high[BUCKETS];  // weights in two words: local atomics have 32 bits
   uint found_count, list_key[TOP];
-  int found, list_id[TOP], listed;
+  int found, list_id[TOP], listed, near[MAX_CHUNKS], near_count;
   float part_weight[PART(WIDE_WG)];
 } CutMemory;
+
+// Lists the chunks that have a token of at least this key; the others' logits need not be read.
+FN int list_near(__local CutMemory* m, const __global ulong* chunk_best, int chunks, uint key) {
+  if (ITEM == 0) m->near_count = 0;
+  ITEM_BARRIER;
+  for (int c = ITEM; c < chunks; c += WIDE_WG)
+    if ((uint)(chunk_best[c] >> 32) >= key) m->near[atomic_inc(&m->near_count)] = c;
+  ITEM_BARRIER;
+  return m->near_count;
+}
+// Token i of those in listed chunks; of the last chunk, some are past the end.
+FN int near_token(__local CutMemory* m, int i) { return m->near[i / CHUNK] * CHUNK + i % CHUNK; }
 
 // limit / each, at most 2^20 - 1, without a division of 64 bits, which is a call for which registers are saved.
 FN uint weights_within(ulong limit, ulong each) {
@@ -27,8 +39,8 @@ FN uint weights_within(ulong limit, ulong each) {
 // `limit`: a prefix of that order, named by its last token. It is found by counting, without sorting: distances from the best
 // are divided into buckets; the first bucket after which one of the conditions fails holds the cut and is divided again. The
 // equal tokens of the last bucket are walked the same way by their ids. The first buckets span a window near the best only,
-// which most tokens are outside of.
-FN Cut find_cut(__local CutMemory* m, const __global float* l, int size, uint best_key, float best, float temperature, int k, ulong limit, int weighs, float window) {
+// which most tokens, and most chunks, are outside of.
+FN Cut find_cut(__local CutMemory* m, const __global float* l, int size, const __global ulong* chunk_best, int chunks, uint best_key, float best, float temperature, int k, ulong limit, int weighs, float window) {
   const int lid = ITEM;
   Cut cut = (Cut)(0, (uint)size - 1);
   int by_id = 0;                      // dividing ids of tokens whose key is cut.x, else distances
@@ -38,14 +50,17 @@ FN Cut find_cut(__local CutMemory* m, const __global float* l, int size, uint be
   for (;;) {
     const int shift = max(0, 32 - (int)clz(end - begin) - 11);
     for (int b = lid; b < BUCKETS; b += WIDE_WG) m->count[b] = m->low[b] = m->high[b] = 0;
-    ITEM_BARRIER;
-    const int first = by_id ? (int)begin : 0, past = by_id ? (int)end + 1 : size;
-    for (int i = first + lid; i < past; i += WIDE_WG * 8) {
+    const int near = list_near(m, chunk_best, chunks, by_id ? cut.x : best_key - end) * CHUNK;
+    for (int i = lid; i < near; i += WIDE_WG * 8) {
+      int id[8];
       float v[8];
-      UNROLL for (int u = 0; u < 8; ++u) v[u] = l[min(i + u * WIDE_WG, past - 1)];
       UNROLL for (int u = 0; u < 8; ++u) {
-        const uint key = order_key(v[u]), at = by_id ? (uint)(i + u * WIDE_WG) : best_key - key;
-        if (i + u * WIDE_WG >= past || at < begin || at > end || (by_id && key != cut.x)) continue;
+        id[u] = i + u * WIDE_WG < near ? near_token(m, i + u * WIDE_WG) : size;
+        v[u] = l[min(id[u], size - 1)];
+      }
+      UNROLL for (int u = 0; u < 8; ++u) {
+        const uint key = order_key(v[u]), at = by_id ? (uint)id[u] : best_key - key;
+        if (id[u] >= size || at < begin || at > end || (by_id && key != cut.x)) continue;
         const uint b = (at - begin) >> shift;
         atomic_inc(&m->count[b]);
         if (weighs && !by_id) {
@@ -119,15 +134,17 @@ typedef struct {
 FN float logprob(const Weights* w, float l) { return (l - w->best) / w->temperature - w->log_total; }
 
 // The n tokens before the cut, put in order by counting.
-FN void top_logprobs(__local CutMemory* m, const __global float* l, int size, const Weights* w, Cut cut, int n, __global int* ids, __global float* values) {
+FN void top_logprobs(__local CutMemory* m, const __global float* l, int size, const __global ulong* chunk_best, int chunks, const Weights* w, Cut cut, int n, __global int* ids,
+                     __global float* values) {
   const int lid = ITEM;
   if (lid == 0) m->listed = 0;
-  ITEM_BARRIER;
-  for (int i = lid; i < size; i += WIDE_WG) {
-    const uint key = order_key(l[i]);
-    if (key < cut.x || (key == cut.x && i > (int)cut.y)) continue;
+  const int near = list_near(m, chunk_best, chunks, cut.x) * CHUNK;
+  for (int i = lid; i < near; i += WIDE_WG) {
+    const int id = near_token(m, i);
+    const uint key = order_key(l[min(id, size - 1)]);
+    if (id >= size || key < cut.x || (key == cut.x && id > (int)cut.y)) continue;
     const int at = atomic_inc(&m->listed);
-    if (at < TOP) m->list_key[at] = key, m->list_id[at] = i;
+    if (at < TOP) m->list_key[at] = key, m->list_id[at] = id;
   }
   ITEM_BARRIER;
   const int listed = min(m->listed, n);
@@ -178,7 +195,7 @@ FN void cut_row(PHASE_ARGS sample_cut_args* a, int row, __local CutMemory* m) {
     const int k = list ? listed : p->top_k > 0 ? min(p->top_k, size) : size, weighs = !list && p->top_p < 1.0f;
     cut = (Cut)(0, (uint)size - 1);
     if ((list ? listed > 0 : draws) && (k < size || weighs))
-      cut = find_cut(m, l, size, best_key, best, t, k, weighs ? (ulong)(fmax(p->top_p, 0.0f) * (1.0f + others) * 0x1p44f) : (ulong)-1, weighs, 4.0f);
+      cut = find_cut(m, l, size, chunk_best, chunks, best_key, best, t, k, weighs ? (ulong)(fmax(p->top_p, 0.0f) * (1.0f + others) * 0x1p44f) : (ulong)-1, weighs, 4.0f);
     if (!list && lid == 0) {
       const int token = !valid ? -1 : p->target >= 0 ? p->target : draws ? -1 : (int)~(uint)top;
       const RowState state = {best, t, w.log_total, token, draws, valid, cut.x, (int)cut.y};
@@ -191,7 +208,7 @@ FN void cut_row(PHASE_ARGS sample_cut_args* a, int row, __local CutMemory* m) {
   const __global int* chosen_ids = (const __global int*)a->chosen_ids;
   for (int i = p->chosen_begin + lid; i < p->chosen_end; i += WIDE_WG)
     ((__global float*)a->chosen_logprobs)[i] = valid ? logprob(&w, l[clamp(chosen_ids[i], 0, size - 1)]) : 0.0f;
-  if (listed > 0) top_logprobs(m, l, size, &w, cut, listed, top_ids, top_values);
+  if (listed > 0) top_logprobs(m, l, size, chunk_best, chunks, &w, cut, listed, top_ids, top_values);
 }
 
 FN void sample_cut_body(PHASE_ARGS sample_cut_args* a, Groups g, __local float* mem, Wait w) {
