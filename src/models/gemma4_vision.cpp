@@ -40,7 +40,7 @@ struct Layer {
     };
     const auto normed = [&](const ClippedLinear& l, const Norm& n) {
       Tensor x = as_heads(l(c, h), f.heads);
-      c.run(RmsNorm{x, n.w, {}, {}, x, n.eps, n.w_offset});
+      c.run(RmsNorm{x, n.w, x, n.eps, n.w_offset});
       return x;
     };
     const Tensor qs = turned(normed(q, q_norm)), ks = turned(normed(k, k_norm)), vs = normed(v, v_norm);

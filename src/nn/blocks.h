@@ -48,7 +48,7 @@ struct Norm {
   float w_offset = 0.0f;  // 1 for checkpoints that store weights around zero
   Tensor operator()(Ctx& c, Tensor x) const {  // any leading dimensions; the result is contiguous
     Tensor y = x.rank == 3 ? c.temp({x.dim[0], x.dim[1], x.dim[2]}) : c.temp({x.rows(), x.cols()});
-    c.run(RmsNorm{x, w, {}, {}, y, eps, w_offset});
+    c.run(RmsNorm{x, w, y, eps, w_offset});
     return y;
   }
 };

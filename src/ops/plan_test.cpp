@@ -46,7 +46,7 @@ TEST_P(OpenClPlan, GivesTheSameBitsAsItsCalls) {
   Stream stream(*device_);
   Plan plan;
   stream.begin_capture(&plan);
-  stream.run(RmsNorm{x, w, {}, {}, normed, 1e-6f, 0.0f});
+  stream.run(RmsNorm{x, w, normed, 1e-6f, 0.0f});
   stream.run(ActMul{normed, x, gated, Act::kSilu});
   stream.run(Add{gated, normed, sum, 0.5f});
   if (product) stream.run(MatMul{sum, m, {}, y, true});

@@ -59,7 +59,7 @@ class FuseRow : public testing::Test {
       stream.run(GatedMatMul{small, row(kSmall), Act::kGeluTanh, 0, weights(kHidden, kSmall), {}, a, true});
       norm(a, layer == 0, true);
     }
-    stream.run(RmsNorm{x, place(shape({kHidden})), {}, {}, last, 1e-6f, 0.0f});
+    stream.run(RmsNorm{x, place(shape({kHidden})), last, 1e-6f, 0.0f});
     stream.end_capture();
     return plan;
   }
@@ -103,8 +103,8 @@ TEST_F(FuseRow, LeavesBehindWhatOthersRead) {
   stream.run(MatMul{h, weights(kHidden, kHidden), {}, a, true});
   stream.run(ResidualNorm{a, place(shape({kHidden})), {}, {}, {}, x, {}, {h}, {place(shape({kHidden}))}});
   stream.run(MatMul{h, weights(512, kHidden), {}, wide, true});
-  stream.run(RmsNorm{x, place(shape({kHidden})), {}, {}, copy, 1e-6f, 0.0f});  // reads the stream: it must be in its place
-  stream.run(RmsNorm{a, place(shape({kHidden})), {}, {}, again, 1e-6f, 0.0f});
+  stream.run(RmsNorm{x, place(shape({kHidden})), copy, 1e-6f, 0.0f});  // reads the stream: it must be in its place
+  stream.run(RmsNorm{a, place(shape({kHidden})), again, 1e-6f, 0.0f});
   stream.end_capture();
   const std::vector<float> h0 = read(h);
   const auto results = [&](const Plan& p) {

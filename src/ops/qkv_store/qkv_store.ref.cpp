@@ -31,7 +31,7 @@ struct Heads {
   Tensor y;
   Heads(const QkvStore& a, const Tensor& x, const QkvStore::HeadNorm& norm, bool rotate) : values(size_t(x.numel())) {
     y = make_tensor(values.data(), DType::kF32, {x.dim[0], x.dim[1], x.dim[2]});
-    if (norm.on) run_reference(RmsNorm{x, norm.w, {}, {}, y, a.eps, a.w_offset});
+    if (norm.on) run_reference(RmsNorm{x, norm.w, y, a.eps, a.w_offset});
     else
       for (int64_t r = 0; r < x.rows(); r++) std::copy_n(x.row(r), x.cols(), y.row(r));
     if (rotate && a.table) run_reference(Rope{y, a.table, y, a.interleaved});

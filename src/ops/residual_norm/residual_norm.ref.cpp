@@ -12,7 +12,7 @@ void reference(const ResidualNorm& a) {
     if (!w) return x;
     memory[at].resize(size_t(T * n));
     const Tensor y = make_tensor(memory[at].data(), DType::kF32, {T, n});
-    run_reference(RmsNorm{x, w, {}, {}, y, a.eps, a.w_offset});
+    run_reference(RmsNorm{x, w, y, a.eps, a.w_offset});
     return y;
   };
   Tensor s = normed(a.x, a.x_w, 0);
@@ -24,7 +24,7 @@ void reference(const ResidualNorm& a) {
     s = y;
   }
   run_reference(Add{normed(s, a.s_w, 0), a.from ? a.from : a.r, a.r, a.scale ? a.scale.as()[0] : 1.0f});
-  for (int i = 0; i < a.outputs(); i++) run_reference(RmsNorm{a.r, a.y_w[i], {}, {}, a.y[i], a.eps, a.w_offset});
+  for (int i = 0; i < a.outputs(); i++) run_reference(RmsNorm{a.r, a.y_w[i], a.y[i], a.eps, a.w_offset});
 }
 
 // Which parts there are.

@@ -9,7 +9,7 @@
 #endif
 
 typedef struct {
-  ulong x; int4 xs; ulong w; int has_w; ulong r; int4 rs; int has_r; ulong scale; int has_scale; ulong y; int4 ys; int n; float eps, w_offset;
+  ulong x; int4 xs; ulong w; int has_w; ulong y; int4 ys; int n; float eps, w_offset;
 } rms_norm_args;
 
 FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part, Wait wait) {
@@ -25,25 +25,17 @@ FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part
   phase_wait(wait);
   for (int at = g.first; at < g.count; at += g.step) {
     const __global float* x = ROW((const __global float*)a->x, a->xs, at);
-    const __global float* r = ROW((const __global float*)a->r, a->rs, a->has_r ? at : 0);
     __global float* y = ROW((__global float*)a->y, a->ys, at);
-    const float scale = a->has_scale ? *(const __global float*)a->scale : 1.0f;
 #if EACH
     float4 v[EACH];
     load_row(x, n, v);
     const float f = row_factor(v, n, a->eps, part);
-    EACH_QUAD {
-      const float4 o = v[i] * f * (W_EARLY ? w[i] : WEIGHT(i));
-      store_quad(y, AT(i), n, (a->has_r ? o + load_quad(r, AT(i), n) : o) * scale);
-    }
+    EACH_QUAD store_quad(y, AT(i), n, v[i] * f * (W_EARLY ? w[i] : WEIGHT(i)));
 #else
     float sum = 0.0f;
     for (int i = (int)get_local_id(0); i < n; i += WG) sum = fma(x[i], x[i], sum);
     const float f = 1.0f / sqrt(group_sum(part, sum) / (float)n + a->eps);
-    for (int i = (int)get_local_id(0); i < n; i += WG) {
-      const float o = a->has_w ? x[i] * f * (weights[i] + a->w_offset) : x[i] * f;
-      y[i] = (a->has_r ? o + r[i] : o) * scale;
-    }
+    for (int i = (int)get_local_id(0); i < n; i += WG) y[i] = a->has_w ? x[i] * f * (weights[i] + a->w_offset) : x[i] * f;
 #endif
   }
 }

@@ -9,7 +9,7 @@ constexpr int64_t kQuads = 4 * kGroup, kMaxEach = 16;  // beyond that a row does
 
 bool aligned(const RmsNorm& a) {
   bool yes = a.x.cols() % 4 == 0;
-  for (const Tensor* t : {&a.x, &a.w, &a.r, &a.y}) {
+  for (const Tensor* t : {&a.x, &a.w, &a.y}) {
     yes &= reinterpret_cast<uintptr_t>(t->data) % 16 == 0;
     for (int i = 0; i + 1 < t->rank; i++) yes &= t->stride[size_t(i)] % 4 == 0;
   }
@@ -20,8 +20,8 @@ void run(const RmsNorm& a, Device& d) {
   OpenClDevice& g = gpu(d);
   const int64_t parts = (a.x.cols() + kQuads - 1) / kQuads, each = parts <= kMaxEach ? parts : 0;
   const std::string options = "-DEACH=" + std::to_string(each) + " -DALIGNED=" + std::to_string(each > 0 && aligned(a));
-  g.launch(g.kernel("rms_norm.cl", "rms_norm", options), {{size_t(a.x.rows()), 1, 1}, kGroup}, a.x, Rows(a.x), a.w, int(bool(a.w)), a.r, Rows(a.r), int(bool(a.r)), a.scale,
-           int(bool(a.scale)), a.y, Rows(a.y), int(a.x.cols()), a.eps, a.w_offset);
+  g.launch(g.kernel("rms_norm.cl", "rms_norm", options), {{size_t(a.x.rows()), 1, 1}, kGroup}, a.x, Rows(a.x), a.w, int(bool(a.w)), a.y, Rows(a.y),
+           int(a.x.cols()), a.eps, a.w_offset);
 }
 const Kernel<RmsNorm> k(Dev::kOpenCl, "group", 10, nullptr, run);
 

@@ -2,16 +2,13 @@
 #include "device/op.h"
 namespace xylem {
 // y = x / sqrt(mean(x^2) + eps) * (w + w_offset)      over the last dimension; w empty: no weight (specs/common.md 2)
-// with residual r: y = (norm + r) * scale[0]          scale empty: 1.   (RMSNorm + residual + scalar, fused)
 struct RmsNorm {
   static constexpr const char* kName = "rms_norm";
-  Tensor x;      // [..., n] f32, strided rows
-  Tensor w;      // [n] f32 or empty
-  Tensor r;      // shape of y or empty; may be y itself
-  Tensor scale;  // [1] f32 or empty
-  Tensor y;      // [..., n] f32; may be x
+  Tensor x;  // [..., n] f32, strided rows
+  Tensor w;  // [n] f32 or empty
+  Tensor y;  // [..., n] f32; may be x
   float eps = 1e-6f;
   float w_offset = 0.0f;
-  XYLEM_FIELDS(in(x), in(w), in(r), in(scale), out(y))
+  XYLEM_FIELDS(in(x), in(w), out(y))
 };
 }  // namespace xylem

@@ -1,21 +1,19 @@
 // Body of the RmsNorm kernels (see ops/vec_math.h).
 #include "ops/rms_norm/mean_square.vec.h"
 
-// Loads of a piece come before its store, so that y may be x or r.
-template <bool kWeight, bool kResidual>
-inline void norm_row(const RmsNorm& a, const float* x, const float* r, float* y, int64_t n) {
+// Loads of a piece come before its store, so that y may be x.
+template <bool kWeight>
+inline void norm_row(const RmsNorm& a, const float* x, float* y, int64_t n) {
   const float inv = 1.0f / std::sqrt(mean_square(x, n) + a.eps);
-  const float scale = a.scale ? a.scale.as()[0] : 1.0f;
   const float* w = a.w.as();
   map(n, [&](int64_t i, int64_t c) {
     V v = load(x + i, c) * inv;
     if constexpr (kWeight) v = v * (load(w + i, c) + a.w_offset);
-    if constexpr (kResidual) v = (v + load(r + i, c)) * scale;
     store(y + i, v, c);
   });
 }
 
-template <bool kWeight, bool kResidual>
+template <bool kWeight>
 inline void norm_rows(const RmsNorm& a, int64_t begin, int64_t end) {
   const int64_t n = a.x.cols(), inner = a.x.rank == 3 ? a.x.dim[1] : 1;
   // Rows of heads are short: their addresses are stepped, not divided out.
@@ -24,16 +22,14 @@ inline void norm_rows(const RmsNorm& a, int64_t begin, int64_t end) {
     return t.rank == 3 ? t.as() + outer * t.stride[0] + at * t.stride[1] : t.row(outer * inner + at);
   };
   for (int64_t i = begin; i < end; i++) {
-    norm_row<kWeight, kResidual>(a, row(a.x), kResidual ? row(a.r) : nullptr, row(a.y), n);
+    norm_row<kWeight>(a, row(a.x), row(a.y), n);
     if (++at == inner) at = 0, outer++;
   }
 }
 
 inline void run(const RmsNorm& a, Device& d) {
   parallel_rows(d, a.x.rows(), a.x.numel(), [&](int64_t begin, int64_t end) {
-    if (a.w && a.r) norm_rows<true, true>(a, begin, end);
-    else if (a.w) norm_rows<true, false>(a, begin, end);
-    else if (a.r) norm_rows<false, true>(a, begin, end);
-    else norm_rows<false, false>(a, begin, end);
+    if (a.w) norm_rows<true>(a, begin, end);
+    else norm_rows<false>(a, begin, end);
   });
 }
