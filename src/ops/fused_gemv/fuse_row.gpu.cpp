@@ -7,6 +7,7 @@
 
 #include "device/opencl/plan_rewrite.h"
 #include "ops/fused_gemv/fused_gemv.h"
+#include "ops/gate_up/gate_up.h"
 #include "ops/gated_matmul/gated_matmul.h"
 #include "ops/matmul/matmul.h"
 #include "ops/residual_norm/residual_norm.h"
@@ -57,26 +58,31 @@ class RowFuser {
   }
 
   bool runs(const FusedGemv& a) const { return find_kernel(a, device_) != nullptr; }
-  const MatMul* one_row(size_t i) const {
-    const auto* m = i < plan_.size() ? call_of<MatMul>(plan_[i]) : nullptr;
-    return m && m->x.rows() == 1 && m->w.rank == 2 ? m : nullptr;
+  // The product i of one row of x as it is.
+  std::optional<FusedGemv> plain(size_t i) const {
+    FusedGemv a;
+    if (const auto* m = i < plan_.size() ? call_of<MatMul>(plan_[i]) : nullptr) {
+      a.x = m->x, a.w = m->w, a.bias = m->bias, a.y = m->y, a.round_x = m->round_x;
+    } else if (const auto* g = i < plan_.size() ? call_of<GateUp>(plan_[i]) : nullptr) {
+      a.x = g->x, a.w = g->w, a.bias = g->bias, a.y = g->y, a.gated_y = true, a.act = g->act, a.limit = g->limit, a.round_x = g->round_x;
+    }
+    return a.x && a.x.rows() == 1 && a.w.rank == 2 ? std::optional(a) : std::nullopt;
   }
 
   // ResidualNorm i and the product that reads what it makes. parts: whether its input comes in parts, in memory of their own.
   std::optional<FusedGemv> normed(size_t i, bool parts) {
     const auto* n = i < plan_.size() ? call_of<ResidualNorm>(plan_[i]) : nullptr;
-    const MatMul* m = one_row(i + 1);
+    std::optional<FusedGemv> m = plain(i + 1);
     if (!n || !m || n->x.rows() != 1 || n->z || n->from || n->outputs() > 1) return std::nullopt;
     if (m->x.data != (n->outputs() ? n->y[0] : n->r).data || (!parts && overlap(n->x, m->y))) return std::nullopt;
     const Tensor from = at_of(n->r), to = from.data == n->r.data ? other(n->r) : n->r;
     // Whoever sees the stream next must know where it is.
     if (!to || (to.data != n->r.data && !next_is_norm(i + 2, n->r))) return std::nullopt;
-    FusedGemv a;
+    FusedGemv& a = *m;
     a.input = Input::kNormed, a.x = n->x, a.x_w = n->x_w, a.from = from, a.r = to, a.scale = n->scale, a.eps = n->eps, a.w_offset = n->w_offset;
     if (n->outputs()) a.h = n->y[0], a.h_w = n->y_w[0];
-    a.w = m->w, a.bias = m->bias, a.y = m->y, a.round_x = m->round_x;
     if (!runs(a)) return std::nullopt;
-    return a;
+    return m;
   }
   bool next_is_norm(size_t i, const Tensor& stream) const {
     for (; i < plan_.size(); i++) {
@@ -92,8 +98,8 @@ class RowFuser {
   // Another product of one row, where its rows of outputs keep all work-groups busy or the next call adds up parts.
   std::optional<FusedGemv> product(size_t i) {
     FusedGemv a;
-    if (const MatMul* m = one_row(i)) {
-      a.x = m->x, a.w = m->w, a.bias = m->bias, a.y = m->y, a.round_x = m->round_x;
+    if (const auto p = plain(i)) {
+      a = *p;
     } else if (const auto* g = call_of<GatedMatMul>(plan_[i]); g && g->gate.rows() == 1 && g->w.rank == 2) {
       a.input = Input::kGated, a.x = g->gate, a.up = g->up, a.act = g->act, a.limit = g->limit, a.w = g->w, a.bias = g->bias, a.y = g->y, a.round_x = g->round_x;
     } else {
@@ -165,7 +171,7 @@ class RowFuser {
   int turn_ = 0;
 };
 
-const RegisterPlanRewrite rewrite([](Plan plan, OpenClDevice& d, std::vector<Buffer>& memory) { return RowFuser(plan, d, memory).run(); });
+const RegisterPlanRewrite rewrite([](Plan plan, OpenClDevice& d, std::vector<Buffer>& memory) { return RowFuser(with_gate_up(std::move(plan), d), d, memory).run(); });
 
 }  // namespace
 }  // namespace xylem

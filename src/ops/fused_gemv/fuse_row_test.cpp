@@ -4,6 +4,7 @@
 #include "device/opencl/plan_rewrite.h"
 #include "ops/device_tensors.h"
 #include "ops/fused_gemv/fused_gemv.h"
+#include "ops/gate_up/gate_up.h"
 #include "ops/gated_matmul/gated_matmul.h"
 #include "ops/matmul/matmul.h"
 #include "ops/residual_norm/residual_norm.h"
@@ -34,7 +35,8 @@ class FuseRow : public testing::Test {
   }
   Tensor place(Tensor t) { return tensors_->place(t); }
   std::vector<float> read(const Tensor& t) { return tensors_->read(t); }
-  Tensor row(int64_t n) { return place(shape({1, n})); }
+  Tensor rows(int64_t m, int64_t n) { return place(shape({m, n})); }
+  Tensor row(int64_t n) { return rows(1, n); }
   Tensor weights(int64_t n, int64_t k) { return place(packed_shape({n, k}, DType::kBF16)); }
   // Two layers with sandwich norms and per-layer inputs, as Gemma's, over memory that the layers share.
   Plan layers(const Tensor& x, const Tensor& h, const Tensor& last) {
@@ -91,6 +93,27 @@ TEST_F(FuseRow, ComputesTheSameWithHalfOfTheCalls) {
   }
   const Status s = device_->sync();
   EXPECT_TRUE(s.ok()) << s.error().text;
+}
+
+// Several rows keep their norms; act(gate) * up is stored by the product before it.
+TEST_F(FuseRow, JoinsGateAndUpOfSeveralRows) {
+  const Tensor x = rows(5, kHidden), wide = rows(5, 2 * kFfn), y = rows(5, kHidden);
+  Tensor gate = wide, up = wide;
+  gate.dim[1] = up.dim[1] = kFfn, up.data = up.as() + kFfn;
+  Stream stream(*device_);
+  Plan plan;
+  stream.begin_capture(&plan);
+  stream.run(MatMul{x, weights(2 * kFfn, kHidden), {}, wide, true});
+  stream.run(GatedMatMul{gate, up, Act::kGeluTanh, 0, weights(kHidden, kFfn), {}, y, true});
+  stream.end_capture();
+  const std::vector<float> want = read(y);
+  std::vector<Buffer> memory;
+  for (const PlanRewrite r : plan_rewrites()) plan = r(std::move(plan), *device_, memory);
+  ASSERT_EQ(plan.size(), 2u);
+  EXPECT_TRUE(call_of<GateUp>(plan[0]));
+  device_->copy_in(y.data, std::vector<float>(want.size(), -1e30f).data(), y.bytes());
+  for (const Launch& l : plan) l.thunk(l, *device_);
+  EXPECT_LT(nmse(read(y), want), 1e-5);
 }
 
 // What another call sees of the stream, or of what a product made, is as it was.

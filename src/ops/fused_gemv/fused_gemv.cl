@@ -2,12 +2,13 @@
 // the lines of a panel; blocks of a panel that come next are on their way while one is multiplied, the first ones while earlier
 // phases end.
 //   INPUT    FusedGemv::Input
+//   GATED_Y  FusedGemv::gated_y: panels come in pairs, of the first and of the second half of the outputs
 //   X_W, H_W which norms there are: barriers in branches are what compilers for CPUs trip over
 //   X_PARTS  of x
 //   LOADS    lines of a work-item and block; COUNT: blocks of a panel's part
 //   EACH     512ths of the inputs that a work-group makes, rounded up: all of them for norms, else those of a part
 #include "phase.clh"
-#if INPUT == 1
+#if INPUT == 1 || GATED_Y
 #define FAST_ACT 1
 #include "act.clh"
 #endif
@@ -21,7 +22,8 @@
 #else
 #define ROWS STEP
 #endif
-#define SUMS (2 * ROWS * 16)                   // of a panel and the next
+#define TURN (GATED_Y ? 2 : 1)                 // panels whose sums are needed at the same time
+#define SUMS (2 * TURN * ROWS * 16)            // of those and the next
 #define NORM_FLOATS (X_HW == 2 ? 16 : WIDE_WG + 32)  // of a norm, of which there are two
 #define LOCALS (PART_X + (SUMS > 2 * NORM_FLOATS ? SUMS : 2 * NORM_FLOATS))
 #define EACH_INPUT UNROLL for (int e = 0; e < EACH; e++)
@@ -31,7 +33,7 @@ typedef struct {
   ulong x, sum, up, x_w, from, r, scale, h_w, h, w, bias, y;
   long x_stride, y_stride;
   int has_sum, has_scale, has_h, has_bias, k, n, lines, part_lines;
-  int groups, panels_each, panels_more;   // of a part; panels of each of them, and how many have one more
+  int groups, panels_each, panels_more;   // of a part; panels, or pairs of them, of each, and how many have one more
   int act;
   float limit, eps, w_offset, mean, by_groups;  // 1 / k, 1 / groups
   int round_x;
@@ -84,13 +86,24 @@ FN void norm_inputs(float* v, const float* weights, PHASE_ARGS fused_gemv_args* 
   EACH_INPUT v[e] = AT(e) < a->k ? v[e] * f * (weights[e] + a->w_offset) : 0.0f;
 }
 #endif
+// Output o, at lane of its panel.
+FN float sum_rows(const __local float* rows, int lane, PHASE_ARGS fused_gemv_args* a, int o, int part) {
+  float sum = a->has_bias && part == 0 ? ((const __global float*)a->bias)[o] : 0.0f;
+  for (int j = 0; j < ROWS; j += 16) UNROLL for (int r = 0; r < 16; r++) sum += rows[(j + r) * 16 + lane];
+  return sum;
+}
 FN float rounded(PHASE_ARGS fused_gemv_args* a, float v) { return a->round_x ? bf2f(f2bf(v)) : v; }
 
-// The next block of the share.
+// The next block of the share. Of pairs, panels of the first half come before those of the second one.
+#if GATED_Y
+#define PANEL_OF(i) ((i) / 2 + (i) % 2 * (a->n / 16))
+#else
+#define PANEL_OF(i) (i)
+#endif
 #define LOAD_BLOCK(to)                                                                                                 \
   {                                                                                                                    \
     const int line_ = first_line + next_sub * BLOCK + tid / 4;                                                  \
-    const __global uint4* panel_ = words + (long)(begin + next_unit) * lines * 4 + tid % 4;                            \
+    const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + tid % 4;                     \
     UNROLL for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + min(line_ + l * STEP, lines - 1) * 4); \
     if (++next_sub == COUNT) next_sub = 0, next_unit++;                                                                \
   }
@@ -119,7 +132,7 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #endif
     const int mine = min(i, g.count - 1);  // elsewhere whoever has nothing to multiply comes by every barrier all the same
     const int part = (int)(((float)mine + 0.5f) * a->by_groups), share = mine - part * groups, first_line = part * a->part_lines, keeps = share == 0 && i == mine;
-    const int begin = share * a->panels_each + min(share, a->panels_more), units = i < g.count ? a->panels_each + (share < a->panels_more) : 0, blocks = units * COUNT;
+    const int begin = TURN * (share * a->panels_each + min(share, a->panels_more)), units = i < g.count ? TURN * (a->panels_each + (share < a->panels_more)) : 0, blocks = units * COUNT;
     int next_unit = 0, next_sub = 0;
     uint4 next[AHEAD][LOADS];
     UNROLL for (int s = 0; s < AHEAD; s++) {
@@ -184,7 +197,7 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     for (int b = 0; b < blocks; b += AHEAD) {
       UNROLL for (int s = 0; s < AHEAD; s++) {
         const int live = b + s < blocks, ends = live && sub == COUNT - 1;
-        __local float* rows = sums + unit % 2 * (ROWS * 16);
+        __local float* rows = sums + unit % (2 * TURN) * (ROWS * 16);
         if (live) {
           const __local float2* by_x = (const __local float2*)xs + sub * BLOCK + tid / 4;
           UNROLL for (int l = 0; l < LOADS; l++) {
@@ -203,11 +216,14 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #endif
           acc = (float4)(0.0f);
         }
+        const int complete = ends && unit % TURN == TURN - 1;
         wide_barrier();
-        const int o = (begin + unit) * 16 + lane;
-        if (ends && warp == unit % 16 && lane < 16 && o < a->n) {
-          float sum = a->has_bias && part == 0 ? ((const __global float*)a->bias)[o] : 0.0f;
-          for (int j = 0; j < ROWS; j += 16) UNROLL for (int r = 0; r < 16; r++) sum += rows[(j + r) * 16 + lane];
+        const int o = (begin + unit) / TURN * 16 + lane;
+        if (complete && warp == unit / TURN % 16 && lane < 16 && o < a->n) {
+          float sum = sum_rows(rows, lane, a, o + (TURN - 1) * a->n, part);
+#if GATED_Y
+          sum = act_gated(a->act, sum_rows(rows - ROWS * 16, lane, a, o, part), sum, a->limit);
+#endif
           ((__global float*)a->y)[part * a->y_stride + o] = sum;
         }
         if (live && ++sub == COUNT) sub = 0, unit++;

@@ -9,7 +9,8 @@ void check(const FusedGemv& a) {
   const int64_t K = a.w.cols(), N = a.w.outputs(), parts = a.y.rows();
   const auto row = [&](const Tensor& t, bool needed) { CHECK(t ? t.rows() == 1 && t.cols() == K && t.dtype == DType::kF32 : !needed, t.rows(), t.cols(), K); };
   const auto vector = [&](const Tensor& t, int64_t n) { CHECK(!t || (t.numel() == n && t.contiguous() && t.dtype == DType::kF32), t.numel(), n); };
-  CHECK(a.w.layout == Layout::kPacked && a.w.rank == 2 && a.x.cols() == K && a.y.cols() == N, a.x.cols(), K, a.y.cols(), N);
+  CHECK(a.w.layout == Layout::kPacked && a.w.rank == 2 && a.x.cols() == K && a.y.cols() == (a.gated_y ? N / 2 : N), a.x.cols(), K, a.y.cols(), N);
+  CHECK(!a.gated_y || (a.input != FusedGemv::Input::kGated && parts == 1 && N % (2 * kPanel) == 0), N, parts);
   CHECK(parts >= 1 && (parts - 1) * FusedGemv::part_inputs(K, parts) < K, parts, K);
   row(a.sum, false), row(a.h, false), row(a.up, a.input == FusedGemv::Input::kGated);
   row(a.from, a.input == FusedGemv::Input::kNormed), row(a.r, a.input == FusedGemv::Input::kNormed);

@@ -32,16 +32,16 @@ bool fits(const FusedGemv& a, const Device& d) {
 void run(const FusedGemv& a, Device& d) {
   check(a);
   OpenClDevice& g = gpu(d);
-  const int64_t K = a.inputs(), N = a.w.outputs(), parts = a.y.rows(), panels = (N + kPanel - 1) / kPanel;
+  const int64_t K = a.inputs(), N = a.w.outputs(), parts = a.y.rows(), panels = (a.y.cols() + kPanel - 1) / kPanel;  // or pairs of them
   CHECK(fits(a, d) && N < INT32_MAX - 64, K, N, parts);
   const Blocks b = blocks_of(part_lines(a));
   const int64_t all = std::max(g.info().phase_groups, g.info().compute_units), groups = std::clamp<int64_t>(all / parts, 1, panels);
   std::string options = "-DINPUT=" + std::to_string(int(a.input));
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
-  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a));
+  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a)), set("GATED_Y", a.gated_y);
   g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, a.x_w, a.from, a.r, a.scale, a.h_w, a.h, a.w, a.bias, a.y,
            int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
-           int(bool(a.bias)), int(K), int(N), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), int(a.act), a.limit,
+           int(bool(a.bias)), int(K), int(a.y.cols()), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), int(a.act), a.limit,
            a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups), int(a.round_x));
 }
 const Kernel<FusedGemv> k(Dev::kOpenCl, "wide", 10, fits, run, "bf16 weights with an even number of inputs, at most 6144 of a part or norm");

@@ -6,7 +6,8 @@ namespace xylem {
 //   kSum     v = s
 //   kGated   v = act(s) * up
 //   kNormed  r = (norm(s, x_w) + from) * scale[0], v = norm(r, h_w); without a weight that norm is the number itself
-// The parts of y add up to v W^T (+ bias): part p is of inputs [p, p + 1) * part_inputs().
+// The parts of y add up to v W^T (+ bias): part p is of inputs [p, p + 1) * part_inputs(). With gated_y it is GateUp's y instead, in
+// one part: act(first half of those) * second half.
 struct FusedGemv {
   static constexpr const char* kName = "fused_gemv";
   enum class Input : int { kSum, kGated, kNormed };
@@ -21,7 +22,8 @@ struct FusedGemv {
   Tensor h;         // [1, K] f32 or empty: v, for later calls
   Tensor w;         // [N, K] packed bf16
   Tensor bias;      // [N] f32 or empty
-  Tensor y;         // [parts, N] f32, strided rows
+  Tensor y;         // [parts, N] f32, strided rows; [1, N / 2] with gated_y
+  bool gated_y = false;  // not with kGated
   Act act = Act::kSilu;
   float limit = 0;  // of kClampedSwiglu
   float eps = 1e-6f, w_offset = 0;

@@ -4,7 +4,7 @@ namespace xylem {
 // y = (act(gate) * up) W^T (+ bias): ActMul and the product that reads it.
 struct GatedMatMul {
   static constexpr const char* kName = "gated_matmul";
-  Tensor gate, up;  // [M, K] f32, strided rows; afterwards up holds anything
+  Tensor gate, up;  // [M, K] f32, strided rows; afterwards both hold anything
   Act act = Act::kSilu;
   float limit = 0;  // of kClampedSwiglu
   Tensor w;         // [N, K] packed, as of MatMul

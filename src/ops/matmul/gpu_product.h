@@ -21,6 +21,7 @@ enum class GpuRoute : int { kAll, kRow, kSorted };  // ROUTE_ of routed.clh
 struct GpuProduct {
   Tensor x, w, bias, y;             // as of MatMul; w and bias also [E, N, K] and [E, N] f32 contiguous. Row r of y is from row r / x_div of x
   Tensor up;                        // of the gemv and wide forms, or empty: instead of x it is act(x) * up
+  bool gated_y = false;             // of the wide forms: y is act(first half of the outputs) * second half
   Act act = Act::kSilu;
   float limit = 0;
   bool round_x = false;

@@ -125,7 +125,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   if (p.rows == 0) return;
   const Form& f = form_of(form);
   const int64_t N = p.w.outputs(), K = p.w.cols();
-  CHECK(p.x.cols() == K && p.y.cols() == N && N < INT32_MAX - 1024 && K < INT32_MAX - 65536, p.x.cols(), K, p.y.cols(), N);
+  CHECK(p.x.cols() == K && p.y.cols() == (p.gated_y ? N / 2 : N) && (!p.gated_y || is_wide(form)) && N < INT32_MAX - 1024 && K < INT32_MAX - 65536, p.x.cols(), K, p.y.cols(), N);
   CHECK(p.w.dtype != DType::kMxfp4 || K % kMxfp4Group == 0, K);
   if (is_mma(form)) return mma_product(p, form, g);
   if (is_skinny(form)) return skinny_product(p, form, g);

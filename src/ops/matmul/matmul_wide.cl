@@ -3,13 +3,14 @@
 // on their way to its registers long before their turn, the first ones while earlier phases end. What the warps have of
 // a panel's outputs is added up through local memory, of which there are two pieces in turn: a barrier a panel.
 //   ROWS 8 or 16; STEPS of 16 inputs a warp has at most; GATED: x is act(x) * up, act an ACT of act.clh
+//   GATED_Y: y is act(first half of the outputs) * second half; n outputs then, of panels that come in pairs, one of each half
 //   WHOLE: K is whole steps, and rows of x, up and y are aligned to 16 bytes
 #define WT 0
 #include "phase.clh"
 #include "mma.clh"
 #include "packed.clh"
-#if GATED
-#define FAST_ACT 1  // x is rounded to bfloat16
+#if GATED || GATED_Y
+#define FAST_ACT 1  // what is made is rounded to bfloat16
 #include "act.clh"
 #endif
 #define WARPS (WIDE_WG / WARP)
@@ -19,6 +20,9 @@
 #define SUMS (X_HW == 0 && ROWS < 16 ? WIDE_WG * 8 : WARPS * ROWS * ROW_SUMS)  // emulation needs as much, before them
 #define BARRIERS_IN_ORDER (X_HW != 2)                    // barriers in a branch are what compilers for CPUs trip over
 #define QUADS (ROWS * 4)                                 // of a panel's results
+#define TURN (GATED_Y ? 2 : 1)                           // panels whose results make one
+// The first half's of a turn, which their work-items keep.
+#define GATES (2 * SUMS + 4)
 
 typedef struct {
   ulong x; int4 xs; ulong up; int4 us; float limit; ulong w, bias; int has_bias; ulong y; int4 ys;
@@ -59,12 +63,18 @@ FN uint2 wide_round(float4 v, int k0, int k) {
   return (uint2)(bf_pair(v.x, v.y), bf_pair(v.z, v.w));
 }
 
-FN void wide_store(PHASE_ARGS matmul_wide_args* a, int row, int o, float4 v) {
-  if (a->has_bias) {
-    const __global float* bias = (const __global float*)a->bias;
-    const int last = a->n - 1;
-    v += (float4)(bias[min(o, last)], bias[min(o + 1, last)], bias[min(o + 2, last)], bias[min(o + 3, last)]);
-  }
+FN float4 wide_bias(PHASE_ARGS matmul_wide_args* a, int o, int last) {
+  const __global float* bias = (const __global float*)a->bias;
+  return a->has_bias ? (float4)(bias[min(o, last)], bias[min(o + 1, last)], bias[min(o + 2, last)], bias[min(o + 3, last)]) : (float4)(0.0f);
+}
+// Outputs o to o + 3, of the second half if there are two.
+FN void wide_store(PHASE_ARGS matmul_wide_args* a, int row, int o, float4 gate, float4 v) {
+  v += wide_bias(a, o + (TURN - 1) * a->n, TURN * a->n - 1);
+#if GATED_Y
+  gate += wide_bias(a, o, a->n - 1);
+  v.x = act_gated(ACT, gate.x, v.x, a->limit), v.y = act_gated(ACT, gate.y, v.y, a->limit);
+  v.z = act_gated(ACT, gate.z, v.z, a->limit), v.w = act_gated(ACT, gate.w, v.w, a->limit);
+#endif
   __global float* y = ROW((__global float*)a->y, a->ys, row) + o;
   if (WHOLE && o + 4 <= a->n) {
     *(__global float4*)y = v;
@@ -76,29 +86,47 @@ FN void wide_store(PHASE_ARGS matmul_wide_args* a, int row, int o, float4 v) {
   }
 }
 
+// Four numbers of all parts, which lie stride apart.
+FN float4 wide_parts(const volatile __global float4* from, int parts, long stride) {
+  float4 sum = (float4)(0.0f);
+  for (int j = 0; j < parts; j += 4, from += 4 * stride) {
+    const int left = parts - 1 - j;
+    const float4 v0 = from[0], v1 = from[min(1, left) * stride], v2 = from[min(2, left) * stride], v3 = from[min(3, left) * stride];
+    sum += v0;
+    sum += left >= 1 ? v1 : (float4)(0.0f);
+    sum += left >= 2 ? v2 : (float4)(0.0f);
+    sum += left >= 3 ? v3 : (float4)(0.0f);
+  }
+  return sum;
+}
 // Panels [panel, end) from the sums of all parts.
 FN void wide_sum(PHASE_ARGS matmul_wide_args* a, int panel, int end) {
-  const int quads = (end - panel) * 4, line = (a->n + 15) / 16 * 4, stride = a->rows * line;
+  const int quads = (end - panel) / TURN * 4, line = (a->n + 15) / 16 * TURN * 4;
+  const long stride = (long)a->rows * line;
   for (int i = wide_item(); i < quads * a->rows; i += WIDE_WG) {
-    const int row = i / quads, at = panel * 4 + i % quads;
+    const int row = i / quads, quad = i % quads, at = panel * 4 + quad / 4 * TURN * 4 + quad % 4;
     const volatile __global float4* from = (const volatile __global float4*)a->sums + (long)row * line + at;
-    float4 sum = (float4)(0.0f);
-    for (int j = 0; j < a->parts; j += 4, from += 4 * (long)stride) {
-      const int left = a->parts - 1 - j;
-      const float4 v0 = from[0], v1 = from[(long)min(1, left) * stride], v2 = from[(long)min(2, left) * stride], v3 = from[(long)min(3, left) * stride];
-      sum += v0;
-      sum += left >= 1 ? v1 : (float4)(0.0f);
-      sum += left >= 2 ? v2 : (float4)(0.0f);
-      sum += left >= 3 ? v3 : (float4)(0.0f);
-    }
-    wide_store(a, row, at * 4, sum);
+    float4 gate = (float4)(0.0f);
+#if GATED_Y
+    gate = wide_parts(from, a->parts, stride);
+    from += 4;
+#endif
+    wide_store(a, row, (panel / TURN * 4 + quad) * 4, gate, wide_parts(from, a->parts, stride));
   }
 }
 
 FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local float* mem, Wait wait) {
   const int lid = wide_item(), lane = lid % WARP, warp = lid / WARP, g = lane / 4, t = lane % 4;
-  const int k = a->k, lines = packed_lines(k), steps = (k + 15) / 16, panels = (a->n + 15) / 16, split = a->parts > 1;
+  const int k = a->k, lines = packed_lines(k), steps = (k + 15) / 16, panels = (a->n + 15) / 16 * TURN, split = a->parts > 1;
   const long panel_bytes = packed_panel_bytes(k);
+#if GATED_Y  // panels count pairs through
+  const long half_bytes = panels / 2 * panel_bytes;
+#define WIDE_PANEL(i) ((i) / 2 * panel_bytes + (i) % 2 * half_bytes)
+#define WIDE_NEXT(i) next += (i) % 2 ? panel_bytes - half_bytes : half_bytes
+#else
+#define WIDE_PANEL(i) ((i) * panel_bytes)
+#define WIDE_NEXT(i) next += panel_bytes
+#endif
   uint2 w[DEPTH][2 * STEPS];
   EACH for (int d = 0; d < DEPTH; d++) EACH for (int s = 0; s < 2 * STEPS; s++) w[d][s] = (uint2)(0u);
   // Of the run at gs.first: its panels and part, this warp's first step and how many it has.
@@ -121,12 +149,12 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
     const int part_end = min(steps, (at.z + 1) * a->part_steps), per = (a->part_steps + WARPS - 1) / WARPS; \
     part = at.z, panel = at.x * a->run_panels, end = min(panels, panel + a->run_panels);                    \
     first = part * a->part_steps + warp * per, count = max(0, min(per, part_end - first));                  \
-    next = (const __global uchar*)a->w + panel * panel_bytes + (first * 8 + t) * 64 + g * 8;                  \
+    next = (const __global uchar*)a->w + WIDE_PANEL(panel) + (first * 8 + t) * 64 + g * 8;                    \
     WIDE_ROOM                                                                                               \
     EACH for (int d = 0; d < DEPTH; d++) {                                                                  \
       if (panel + d < end) {                                                                                \
         EACH for (int s = 0; s < STEPS; s++) WIDE_STEP(d, s)                                                \
-        next += panel_bytes;                                                                                \
+        WIDE_NEXT(d);                                                                                       \
       }                                                                                                     \
     }                                                                                                       \
   }
@@ -138,7 +166,7 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
   if (gs.first < gs.count) WIDE_RUN(gs.first)
   if (panel + DEPTH < end) {  // one more on its way to the cache, while registers are full
     const int begin = part * a->part_steps * 8, bytes = (min(lines, begin + a->part_steps * 8) - begin) * 64;
-    if (lid * 128 < bytes) wide_prefetch((const __global uchar*)a->w + (panel + DEPTH) * panel_bytes + (long)begin * 64 + lid * 128);
+    if (lid * 128 < bytes) wide_prefetch((const __global uchar*)a->w + WIDE_PANEL(panel + DEPTH) + (long)begin * 64 + lid * 128);
   }
   phase_wait(wait);
 
@@ -182,21 +210,24 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
             EACH for (int h = 0; h < HALVES; h++) acc[h] = mma_16816(q, b[s][h], acc[h]);
             if (more) WIDE_STEP(d, s)
           }
-          next += panel_bytes;
+          WIDE_NEXT(DEPTH % 2 ? panel + 1 : d);
           EACH for (int h = 0; h < HALVES; h++) {
             __local float2* to = (__local float2*)(sums + (warp * ROWS + h * 8 + 2 * t) * ROW_SUMS + 2 * g);
             to[0] = acc[h].xz;
             to[ROW_SUMS / 2] = acc[h].yw;
           }
           wide_barrier();
-          const int at = (lid - turn * QUADS) & (WIDE_WG - 1), row = at / 4, o = (panel + d) * 16 + at % 4 * 4;
+          const int at = (lid - turn / TURN * QUADS) & (WIDE_WG - 1), row = at / 4, o = (panel + d) / TURN * 16 + at % 4 * 4;
+          const int up = GATED_Y ? turn % 2 : 1;
           turn++;
           if (at < QUADS && row < a->rows && panel + d < end) {
             const __local float* from = sums + row * ROW_SUMS + at % 4 * 4;
+            __local float4* gate = (__local float4*)(mem + GATES) + (GATED_Y ? at : 0);
             float4 v = (float4)(0.0f);
             UNROLL for (int j = 0; j < WARPS; j++) v += *(const __local float4*)(from + j * ROWS * ROW_SUMS);
-            if (split) ((__global float4*)a->sums)[((long)part * a->rows + row) * panels * 4 + o / 4] = v;
-            else wide_store(a, row, o, v);
+            if (split) ((__global float4*)a->sums)[((long)part * a->rows + row) * panels * 4 + (panel + d) * 4 + at % 4] = v;
+            else if (up) wide_store(a, row, o, GATED_Y ? *gate : v, v);
+            else *gate = v;
           }
         }
       }
@@ -215,4 +246,4 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
     if (i + gs.step < gs.count) WIDE_RUN(i + gs.step)
   }
 }
-WIDE_KERNEL(matmul_wide, 2 * SUMS + 4)
+WIDE_KERNEL(matmul_wide, GATES + (GATED_Y ? QUADS * 4 : 0))

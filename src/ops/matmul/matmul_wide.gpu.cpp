@@ -14,18 +14,20 @@ bool aligned(const Tensor& t) { return !t || (reinterpret_cast<uintptr_t>(t.data
 
 void wide_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
   CHECK(p.route == GpuRoute::kAll && p.x_div == 1 && p.rows <= form_rows(form), p.rows);
-  const int64_t N = p.w.outputs(), K = p.w.cols();
+  const int64_t N = p.y.cols(), K = p.w.cols();
+  const int turn = p.gated_y ? 2 : 1;  // TURN of matmul_wide.cl
   WideShape s;
-  s.panels = (N + 15) / 16, s.inputs = K, s.rows = form_rows(form), s.groups = g.info().lanes == LaneMode::kNvidia ? g.info().compute_units : 2;
+  s.panels = (N + 15) / 16, s.turn = turn, s.inputs = K, s.rows = form_rows(form), s.groups = g.info().lanes == LaneMode::kNvidia ? g.info().compute_units : 2;
   const WidePlan plan = wide_plan(s);
-  void* sums = plan.parts > 1 ? g.scratch(size_t(plan.parts * p.rows * s.panels) * 16 * sizeof(float)) : nullptr;
+  void* sums = plan.parts > 1 ? g.scratch(size_t(plan.parts * p.rows * s.panels * turn) * 16 * sizeof(float)) : nullptr;
   void* counters = plan.parts > 1 ? g.counters(size_t(plan.runs)) : nullptr;
   if (plan.parts > 1 && (!sums || !counters)) return;  // sync() says so
   std::string options = "-DROWS=" + std::to_string(s.rows) + " -DSTEPS=" + std::to_string(plan.steps);
   options += K % 16 == 0 && aligned(p.x) && aligned(p.up) && aligned(p.y) ? " -DWHOLE=1" : " -DWHOLE=0";
-  options += p.up ? " -DGATED=1 -DACT=" + std::to_string(int(p.act)) : " -DGATED=0";
+  options += std::string(" -DGATED=") + (p.up ? "1" : "0") + " -DGATED_Y=" + (p.gated_y ? "1" : "0");
+  if (p.up || p.gated_y) options += " -DACT=" + std::to_string(int(p.act));
   g.launch(g.kernel("matmul_wide.cl", "matmul_wide", options), {{size_t(plan.runs), 1, size_t(plan.parts)}, 512}, p.x, Rows(p.x), p.up, Rows(p.up), p.limit, p.w, p.bias,
-           int(bool(p.bias)), p.y, Rows(p.y), p.rows, int(N), int(K), int(plan.run_panels), int(plan.parts), int(plan.part_steps), sums, counters);
+           int(bool(p.bias)), p.y, Rows(p.y), p.rows, int(N), int(K), int(plan.run_panels * turn), int(plan.parts), int(plan.part_steps), sums, counters);
 }
 
 namespace {

@@ -23,8 +23,8 @@ WidePlan with_parts(const WideShape& s, int64_t parts) {
 // What the work-group with most to do reads.
 double cost(const WideShape& s, const WidePlan& p) {
   const int64_t read = quotient_up(p.part_steps, kWarps) * kWarps * 16;  // inputs
-  const double weights = double(p.run_panels * read * 32), x = double(read * 4 * s.rows);
-  const double sums = p.parts > 1 ? double(p.run_panels * 16 * s.rows * 4 * p.parts) : 0;
+  const double weights = double(p.run_panels * s.turn * read * 32), x = double(read * 4 * s.rows);
+  const double sums = p.parts > 1 ? double(p.run_panels * s.turn * 16 * s.rows * 4 * p.parts) : 0;
   return weights + kCached * (x + sums) + (p.parts > 1 ? kSplit : 0);
 }
 

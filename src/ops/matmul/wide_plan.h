@@ -5,7 +5,8 @@
 namespace xylem {
 
 struct WideShape {
-  int64_t panels = 0;   // of 16 outputs
+  int64_t panels = 0;   // of 16 outputs, or as many pairs of them
+  int turn = 1;         // 2: pairs
   int64_t inputs = 0;
   int rows = 16;
   int64_t groups = 1;   // that run at the same time

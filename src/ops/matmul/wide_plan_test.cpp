@@ -24,6 +24,8 @@ TEST(WidePlan, CoversEveryPanelAndInputOnce) {
           EXPECT_GE(p.parts * p.part_steps * 16, inputs);
           EXPECT_LT((p.parts - 1) * p.part_steps * 16, inputs);
           EXPECT_LE(p.part_steps, 16 * p.steps);
+          s.panels = panels / 2, s.turn = 2;
+          if (s.panels) EXPECT_GE(wide_plan(s).runs * wide_plan(s).run_panels, s.panels);
           EXPECT_TRUE(p.steps == 1 || p.steps == 3 || p.steps == 6 || p.steps == 8) << p.steps;
         }
 }
