@@ -3,6 +3,8 @@
 // phases end.
 //   INPUT    FusedGemv::Input
 //   GATED_Y  FusedGemv::gated_y: panels come in pairs, of the first and of the second half of the outputs
+//   ACT      an ACT of act.clh, where there is one
+//   WHOLE    parts are whole blocks, and EACH is exact
 //   X_W, H_W which norms there are: barriers in branches are what compilers for CPUs trip over
 //   X_PARTS  of x
 //   LOADS    lines of a work-item and block; COUNT: blocks of a panel's part
@@ -28,13 +30,13 @@
 #define LOCALS (PART_X + (SUMS > 2 * NORM_FLOATS ? SUMS : 2 * NORM_FLOATS))
 #define EACH_INPUT UNROLL for (int e = 0; e < EACH; e++)
 #define AT(e) (tid + (e) * WIDE_WG)
+#define BELOW(e, n) (WHOLE || AT(e) < (n))
 
 typedef struct {
   ulong x, sum, up, x_w, from, r, scale, h_w, h, w, bias, y;
   long x_stride, y_stride;
   int has_sum, has_scale, has_h, has_bias, k, n, lines, part_lines;
   int groups, panels_each, panels_more;   // of a part; panels, or pairs of them, of each, and how many have one more
-  int act;
   float limit, eps, w_offset, mean, by_groups;  // 1 / k, 1 / groups
   int round_x;
 } fused_gemv_args;
@@ -83,7 +85,7 @@ FN void norm_inputs(float* v, const float* weights, PHASE_ARGS fused_gemv_args* 
   float s = 0.0f;
   EACH_INPUT s = fma(v[e], v[e], s);
   const float f = rsqrt(wide_sum(part, s) * a->mean + a->eps);
-  EACH_INPUT v[e] = AT(e) < a->k ? v[e] * f * (weights[e] + a->w_offset) : 0.0f;
+  EACH_INPUT v[e] = BELOW(e, a->k) ? v[e] * f * (weights[e] + a->w_offset) : 0.0f;
 }
 #endif
 // Output o, at lane of its panel.
@@ -104,7 +106,7 @@ FN float rounded(PHASE_ARGS fused_gemv_args* a, float v) { return a->round_x ? b
   {                                                                                                                    \
     const int line_ = first_line + next_sub * BLOCK + tid / 4;                                                  \
     const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + tid % 4;                     \
-    UNROLL for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + min(line_ + l * STEP, lines - 1) * 4); \
+    UNROLL for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + (WHOLE ? line_ + l * STEP : min(line_ + l * STEP, lines - 1)) * 4); \
     if (++next_sub == COUNT) next_sub = 0, next_unit++;                                                                \
   }
 
@@ -117,7 +119,7 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #if INPUT == 2
   float x_w[EACH], h_w[EACH];
   EACH_INPUT {
-    const int at = min(AT(e), k - 1);
+    const int at = WHOLE ? AT(e) : min(AT(e), k - 1);
     x_w[e] = X_W ? ((const __global float*)a->x_w)[at] : 1.0f;
     h_w[e] = H_W ? ((const __global float*)a->h_w)[at] : 1.0f;
   }
@@ -148,25 +150,25 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #if INPUT == 2
     {
       float stream[EACH];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = AT(e) < k ? x[p * a->x_stride + AT(e)] : 0.0f;
-      EACH_INPUT stream[e] = AT(e) < k ? ((const __global float*)a->from)[AT(e)] : 0.0f;
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, k) ? x[p * a->x_stride + AT(e)] : 0.0f;
+      EACH_INPUT stream[e] = BELOW(e, k) ? ((const __global float*)a->from)[AT(e)] : 0.0f;
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
-        if (a->has_sum && i == 0 && AT(e) < k) ((__global float*)a->sum)[AT(e)] = v[e];
+        if (a->has_sum && i == 0 && BELOW(e, k)) ((__global float*)a->sum)[AT(e)] = v[e];
       }
 #if X_W
       norm_inputs(v, x_w, a, sums);
 #endif
       EACH_INPUT {
         v[e] = (v[e] + stream[e]) * by;
-        if (i == 0 && AT(e) < k) ((__global float*)a->r)[AT(e)] = v[e];
+        if (i == 0 && BELOW(e, k)) ((__global float*)a->r)[AT(e)] = v[e];
       }
 #if H_W
       norm_inputs(v, h_w, a, sums + NORM_FLOATS);
 #endif
       EACH_INPUT {
-        if (a->has_h && i == 0 && AT(e) < k) ((__global float*)a->h)[AT(e)] = v[e];
+        if (a->has_h && i == 0 && BELOW(e, k)) ((__global float*)a->h)[AT(e)] = v[e];
         const int at = AT(e) - first_line * 2;
         if (at >= 0 && at < PART_X) xs[at] = at >= a->part_lines * 2 ? 0.0f : rounded(a, v[e]);
       }
@@ -176,17 +178,17 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     {
       const int from = first_line * 2, inputs = min(k - from, a->part_lines * 2);
       float up[EACH];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = AT(e) < inputs ? x[p * a->x_stride + from + AT(e)] : 0.0f;
-      EACH_INPUT up[e] = INPUT == 1 && AT(e) < inputs ? ((const __global float*)a->up)[from + AT(e)] : 0.0f;
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, inputs) ? x[p * a->x_stride + from + AT(e)] : 0.0f;
+      EACH_INPUT up[e] = INPUT == 1 && BELOW(e, inputs) ? ((const __global float*)a->up)[from + AT(e)] : 0.0f;
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
-        if (a->has_sum && keeps && AT(e) < inputs) ((__global float*)a->sum)[from + AT(e)] = v[e];
+        if (a->has_sum && keeps && BELOW(e, inputs)) ((__global float*)a->sum)[from + AT(e)] = v[e];
 #if INPUT == 1
-        v[e] = act_gated(a->act, v[e], up[e], a->limit);
+        v[e] = act_gated(ACT, v[e], up[e], a->limit);
 #endif
-        if (a->has_h && keeps && AT(e) < inputs) ((__global float*)a->h)[from + AT(e)] = v[e];
-        if (AT(e) < PART_X) xs[AT(e)] = AT(e) >= inputs ? 0.0f : rounded(a, v[e]);
+        if (a->has_h && keeps && BELOW(e, inputs)) ((__global float*)a->h)[from + AT(e)] = v[e];
+        if (BELOW(e, PART_X)) xs[AT(e)] = !BELOW(e, inputs) ? 0.0f : rounded(a, v[e]);
       }
     }
 #endif
@@ -222,7 +224,7 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
         if (complete && warp == unit / TURN % 16 && lane < 16 && o < a->n) {
           float sum = sum_rows(rows, lane, a, o + (TURN - 1) * a->n, part);
 #if GATED_Y
-          sum = act_gated(a->act, sum_rows(rows - ROWS * 16, lane, a, o, part), sum, a->limit);
+          sum = act_gated(ACT, sum_rows(rows - ROWS * 16, lane, a, o, part), sum, a->limit);
 #endif
           ((__global float*)a->y)[part * a->y_stride + o] = sum;
         }

@@ -24,6 +24,10 @@ Blocks blocks_of(int64_t lines) {
 }
 int64_t part_x(const Blocks& b) { return b.loads * b.count * kStep * 2; }
 int64_t each(const FusedGemv& a) { return ((a.input == FusedGemv::Input::kNormed ? a.inputs() : part_x(blocks_of(part_lines(a)))) + kItems - 1) / kItems; }
+bool whole(const FusedGemv& a, const Blocks& b) {
+  const int64_t made = a.input == FusedGemv::Input::kNormed ? a.inputs() : part_x(b);
+  return a.inputs() == a.y.rows() * part_x(b) && made == each(a) * kItems;
+}
 bool fits(const FusedGemv& a, const Device& d) {
   // On an Intel GPU some forms spill, and launches are not joined.
   return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel && a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * a.x.rows() <= kMostNumbers;
@@ -38,10 +42,11 @@ void run(const FusedGemv& a, Device& d) {
   const int64_t all = std::max(g.info().phase_groups, g.info().compute_units), groups = std::clamp<int64_t>(all / parts, 1, panels);
   std::string options = "-DINPUT=" + std::to_string(int(a.input));
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
-  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a)), set("GATED_Y", a.gated_y);
+  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a)), set("GATED_Y", a.gated_y), set("WHOLE", whole(a, b));
+  if (a.gated_y || a.input == FusedGemv::Input::kGated) set("ACT", int(a.act));
   g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, a.x_w, a.from, a.r, a.scale, a.h_w, a.h, a.w, a.bias, a.y,
            int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
-           int(bool(a.bias)), int(K), int(a.y.cols()), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), int(a.act), a.limit,
+           int(bool(a.bias)), int(K), int(a.y.cols()), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), a.limit,
            a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups), int(a.round_x));
 }
 const Kernel<FusedGemv> k(Dev::kOpenCl, "wide", 10, fits, run, "bf16 weights with an even number of inputs, at most 6144 of a part or norm");
