@@ -6,8 +6,9 @@ namespace xylem {
 namespace {
 
 constexpr int64_t kWarps = 16, kMostSteps = 8;
-// Measured against reading weights, per byte: rows of x and sums come from the cache. Adding up parts costs as much as reading kSplit.
-constexpr double kCached = 0.4, kSplit = 40 << 10;
+// Measured against reading weights, per byte: rows of x and sums come from the cache. Adding up parts costs as much as reading kSplit:
+// work-groups wait for each other, while what little each has to read would have come before its phase begins.
+constexpr double kCached = 0.4, kSplit = 60 << 10;
 
 int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
