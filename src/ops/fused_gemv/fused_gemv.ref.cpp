@@ -74,7 +74,7 @@ CaseList<FusedGemv> cases() {
                          Shape{Input::kNormed, 70, 1536, 4, 6, true, true, true, false, false}, Shape{Input::kNormed, 64, 512, 1, 1, false, false, false, true, true},
                          Shape{Input::kNormed, 35, 1030, 2, 2, true, false, true, true, true, Act::kSilu, 1.0f}, Shape{Input::kNormed, 32, 5376, 1, 2, false, false, true, true, true},
                          Shape{Input::kNormed, 1088, 1536, 4, 1, true, false, true, true, false, Act::kGeluTanh, 0, true}, Shape{Input::kSum, 96, 2600, 1, 1, true, true, true, true, false, Act::kClampedSwiglu, 0, true},
-                         Shape{Input::kNormed, 4512, 130, 1, 1, false, true, true, true, false, Act::kSilu, 1.0f, true}})
+                         Shape{Input::kNormed, 320, 130, 2, 1, false, true, true, true, false, Act::kSilu, 1.0f, true}, Shape{Input::kNormed, 4512, 130, 1, 1, false, true, true, true, false, Act::kSilu, 1.0f, true}})
     list.push_back(make_case(s));
   return list;
 }
