@@ -1,34 +1,34 @@
 // FusedGemv (fused_gemv.h): a work-group makes the inputs of one part of K, and takes a run of panels with them. Its warps share
 // the lines of a panel; blocks of a panel that come next are on their way while one is multiplied, the first ones while earlier
-// phases end.
+// phases end. The matrix instructions of mma.clh multiply, of whose eight columns two are used: for the halves of a warp's lines.
+// They add up what lanes have, and are a tenth of the code that multiplies number by number, which a phase runs but once.
 //   INPUT    FusedGemv::Input
 //   GATED_Y  FusedGemv::gated_y: panels come in pairs, of the first and of the second half of the outputs
 //   ACT      an ACT of act.clh, where there is one
-//   WHOLE    parts are whole blocks, and EACH is exact
+//   WHOLE    parts are whole blocks, and MADE is exact
 //   X_W, H_W which norms there are: barriers in branches are what compilers for CPUs trip over
 //   X_PARTS  of x
 //   LOADS    lines of a work-item and block; COUNT: blocks of a panel's part
-//   EACH     512ths of the inputs that a work-group makes, rounded up: all of them for norms, else those of a part
+//   MADE     512ths of the inputs that a work-group makes, rounded up: all of them for norms, else those of a part
 #include "phase.clh"
+#include "mma.clh"
 #if INPUT == 1 || GATED_Y
 #define FAST_ACT 1
 #include "act.clh"
 #endif
 #define AHEAD 2                                // blocks on their way
 #define STEP (WIDE_WG / 4)                     // lines that the work-group loads at once
+#define STEPS ((LOADS + 1) / 2)                // of 16 inputs of each half of a warp's lines
 #define BLOCK (LOADS * STEP)
 #define PART_X (COUNT * BLOCK * 2)             // inputs of a part, zeros at the end
-// Rows of 16 sums of a panel: of each warp, or where lanes do not add up, of four work-items.
-#if X_HW == 2
-#define ROWS 16
-#else
-#define ROWS STEP
-#endif
+#define ROWS (WIDE_WG / 16)                    // of 16 sums of a panel: of the halves of all warps
 #define TURN (GATED_Y ? 2 : 1)                 // panels whose sums are needed at the same time
 #define SUMS (2 * TURN * ROWS * 16)            // of those and the next
 #define NORM_FLOATS (X_HW == 2 ? 16 : WIDE_WG + 32)  // of a norm, of which there are two
-#define LOCALS (PART_X + (SUMS > 2 * NORM_FLOATS ? SUMS : 2 * NORM_FLOATS))
-#define EACH_INPUT UNROLL for (int e = 0; e < EACH; e++)
+#define FLOATS (PART_X / 2 + (SUMS > 2 * NORM_FLOATS ? SUMS : 2 * NORM_FLOATS))
+#define LOCALS (FLOATS + (X_HW == 0 ? WIDE_WG * 8 : 0))
+#define SMALL _Pragma("nounroll")  // rather little code: one warp runs it
+#define EACH_INPUT UNROLL for (int e = 0; e < MADE; e++)
 #define AT(e) (tid + (e) * WIDE_WG)
 #define BELOW(e, n) (WHOLE || AT(e) < (n))
 
@@ -38,7 +38,6 @@ typedef struct {
   int has_sum, has_scale, has_h, has_bias, k, n, lines, part_lines;
   int groups, panels_each, panels_more;   // of a part; panels, or pairs of them, of each, and how many have one more
   float limit, eps, w_offset, mean, by_groups;  // 1 / k, 1 / groups
-  int round_x;
 } fused_gemv_args;
 
 #if X_HW == 2
@@ -80,21 +79,21 @@ FN float wide_sum(__local float* part, float x) {
   return (s.x + s.y) + (s.z + s.w);
 }
 #endif
-FN void norm_inputs(float* v, const float* weights, PHASE_ARGS fused_gemv_args* a, __local float* part) {
+FN void norm_inputs(float* v, const float* weights, int k, float mean, float eps, __local float* part) {
   const int tid = wide_item();
   float s = 0.0f;
   EACH_INPUT s = fma(v[e], v[e], s);
-  const float f = rsqrt(wide_sum(part, s) * a->mean + a->eps);
-  EACH_INPUT v[e] = BELOW(e, a->k) ? v[e] * f * (weights[e] + a->w_offset) : 0.0f;
+  const float f = rsqrt(wide_sum(part, s) * mean + eps);
+  EACH_INPUT v[e] = BELOW(e, k) ? v[e] * f * weights[e] : 0.0f;
 }
 #endif
 // Output o, at lane of its panel.
 FN float sum_rows(const __local float* rows, int lane, PHASE_ARGS fused_gemv_args* a, int o, int part) {
-  float sum = a->has_bias && part == 0 ? ((const __global float*)a->bias)[o] : 0.0f;
-  for (int j = 0; j < ROWS; j += 16) UNROLL for (int r = 0; r < 16; r++) sum += rows[(j + r) * 16 + lane];
-  return sum;
+  float sum = a->has_bias && part == 0 ? ((const __global float*)a->bias)[o] : 0.0f, more = 0.0f;
+  SMALL for (int r = 0; r < ROWS; r += 8)
+    UNROLL for (int j = 0; j < 8; j += 2) sum += rows[(r + j) * 16 + lane], more += rows[(r + j + 1) * 16 + lane];
+  return sum + more;
 }
-FN float rounded(PHASE_ARGS fused_gemv_args* a, float v) { return a->round_x ? bf2f(f2bf(v)) : v; }
 
 // The next block of the share. Of pairs, panels of the first half come before those of the second one.
 #if GATED_Y
@@ -104,26 +103,41 @@ FN float rounded(PHASE_ARGS fused_gemv_args* a, float v) { return a->round_x ? b
 #endif
 #define LOAD_BLOCK(to)                                                                                                 \
   {                                                                                                                    \
-    const int line_ = first_line + next_sub * BLOCK + tid / 4;                                                  \
-    const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + tid % 4;                     \
-    UNROLL for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + (WHOLE ? line_ + l * STEP : min(line_ + l * STEP, lines - 1)) * 4); \
+    const int line_ = first_line + next_sub * BLOCK + warp_line + half_line;                                           \
+    const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + lane / 4 % 4;                \
+    EACH for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + (WHOLE ? line_ + l * 4 : min(line_ + l * 4, lines - 1)) * 4); \
     if (++next_sub == COUNT) next_sub = 0, next_unit++;                                                                \
+  }
+// What the halves of the warp's lines of a block are multiplied with.
+#define INPUTS_OF(sub)                                                                                                 \
+  EACH for (int s_ = 0; s_ < STEPS; s_++) {                                                                            \
+    const __local uint* from_ = xs + (sub) * BLOCK + warp_line + lane / 4 % 2 * (4 * LOADS) + s_ * 8 + lane % 4;       \
+    by[s_] = (uint2)(from_[0], 2 * s_ + 1 < LOADS ? from_[4] : 0u);                                                    \
   }
 
 FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* mem, Wait w) {
-  __local float *xs = mem, *sums = mem + PART_X;
-  const int tid = wide_item(), lane = tid % 32, warp = tid / 32;
+  __local uint* xs = (__local uint*)mem;
+  __local float* sums = mem + PART_X / 2;
+#if X_HW == 0
+  __local uint* sgx_ = (__local uint*)(mem + FLOATS);
+#endif
+  const int tid = wide_item(), lane = tid % WARP, warp = tid / WARP, warp_line = warp * (8 * LOADS), half_line = lane / 16 * (4 * LOADS) + lane % 4;
   const int lines = a->lines, groups = a->groups, k = a->k;
   const __global uint4* words = (const __global uint4*)a->w;
   const __global float* x = (const __global float*)a->x;
+  const long x_stride = a->x_stride;
+  const int part_inputs = a->part_lines * 2, has_sum = a->has_sum, has_h = a->has_h;
 #if INPUT == 2
-  float x_w[EACH], h_w[EACH];
+  const __global float* from = (const __global float*)a->from;
+#endif
+#if INPUT == 2
+  float x_w[MADE], h_w[MADE];
   EACH_INPUT {
     const int at = WHOLE ? AT(e) : min(AT(e), k - 1);
-    x_w[e] = X_W ? ((const __global float*)a->x_w)[at] : 1.0f;
-    h_w[e] = H_W ? ((const __global float*)a->h_w)[at] : 1.0f;
+    x_w[e] = X_W ? ((const __global float*)a->x_w)[at] + a->w_offset : 1.0f;
+    h_w[e] = H_W ? ((const __global float*)a->h_w)[at] + a->w_offset : 1.0f;
   }
-  const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;
+  const float scale = a->has_scale ? *(const __global float*)a->scale : 1.0f, mean = a->mean, eps = a->eps;
 #endif
   for (int i = g.first, first = 1; i < g.count || first; i += g.step, first = 0) {
 #if X_HW == 2
@@ -146,77 +160,74 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     if (!first) wide_barrier();  // what was multiplied last
 #endif
 
-    float of[X_PARTS][EACH], v[EACH];
+    float of[X_PARTS][MADE], v[MADE];
 #if INPUT == 2
     {
-      float stream[EACH];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, k) ? x[p * a->x_stride + AT(e)] : 0.0f;
-      EACH_INPUT stream[e] = BELOW(e, k) ? ((const __global float*)a->from)[AT(e)] : 0.0f;
+      float stream[MADE];
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, k) ? x[p * x_stride + AT(e)] : 0.0f;
+      EACH_INPUT stream[e] = BELOW(e, k) ? from[AT(e)] : 0.0f;
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
-        if (a->has_sum && i == 0 && BELOW(e, k)) ((__global float*)a->sum)[AT(e)] = v[e];
+        if (has_sum && i == 0 && BELOW(e, k)) ((__global float*)a->sum)[AT(e)] = v[e];
       }
 #if X_W
-      norm_inputs(v, x_w, a, sums);
+      norm_inputs(v, x_w, k, mean, eps, sums);
 #endif
       EACH_INPUT {
-        v[e] = (v[e] + stream[e]) * by;
+        v[e] = (v[e] + stream[e]) * scale;
         if (i == 0 && BELOW(e, k)) ((__global float*)a->r)[AT(e)] = v[e];
       }
 #if H_W
-      norm_inputs(v, h_w, a, sums + NORM_FLOATS);
+      norm_inputs(v, h_w, k, mean, eps, sums + NORM_FLOATS);
 #endif
       EACH_INPUT {
-        if (a->has_h && i == 0 && BELOW(e, k)) ((__global float*)a->h)[AT(e)] = v[e];
+        if (has_h && i == 0 && BELOW(e, k)) ((__global float*)a->h)[AT(e)] = v[e];
         const int at = AT(e) - first_line * 2;
-        if (at >= 0 && at < PART_X) xs[at] = at >= a->part_lines * 2 ? 0.0f : rounded(a, v[e]);
+        if (at >= 0 && at < PART_X) ((__local ushort*)xs)[at] = (ushort)bf_pair(at >= part_inputs ? 0.0f : v[e], 0.0f);
       }
-      for (int at = EACH * WIDE_WG - first_line * 2 + tid; at < PART_X; at += WIDE_WG) xs[at] = 0.0f;
+#if !WHOLE
+      for (int at = MADE * WIDE_WG - first_line * 2 + tid; at < PART_X; at += WIDE_WG) ((__local ushort*)xs)[at] = 0;
+#endif
     }
 #else
     {
-      const int from = first_line * 2, inputs = min(k - from, a->part_lines * 2);
-      float up[EACH];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, inputs) ? x[p * a->x_stride + from + AT(e)] : 0.0f;
+      const int from = first_line * 2, inputs = min(k - from, part_inputs);
+      float up[MADE];
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, inputs) ? x[p * x_stride + from + AT(e)] : 0.0f;
       EACH_INPUT up[e] = INPUT == 1 && BELOW(e, inputs) ? ((const __global float*)a->up)[from + AT(e)] : 0.0f;
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
-        if (a->has_sum && keeps && BELOW(e, inputs)) ((__global float*)a->sum)[from + AT(e)] = v[e];
+        if (has_sum && keeps && BELOW(e, inputs)) ((__global float*)a->sum)[from + AT(e)] = v[e];
 #if INPUT == 1
         v[e] = act_gated(ACT, v[e], up[e], a->limit);
 #endif
-        if (a->has_h && keeps && BELOW(e, inputs)) ((__global float*)a->h)[from + AT(e)] = v[e];
-        if (BELOW(e, PART_X)) xs[AT(e)] = !BELOW(e, inputs) ? 0.0f : rounded(a, v[e]);
+        if (has_h && keeps && BELOW(e, inputs)) ((__global float*)a->h)[from + AT(e)] = v[e];
+        if (BELOW(e, PART_X)) ((__local ushort*)xs)[AT(e)] = (ushort)bf_pair(!BELOW(e, inputs) ? 0.0f : v[e], 0.0f);
       }
     }
 #endif
     wide_barrier();
 
-    float4 acc = (float4)(0.0f);
+    uint2 by[STEPS];
+    if (COUNT == 1) INPUTS_OF(0)
+    float4 low = (float4)(0.0f), high = (float4)(0.0f);  // of outputs 4 n and 4 n + 1, and the two after them
     int unit = 0, sub = 0;
     for (int b = 0; b < blocks; b += AHEAD) {
       UNROLL for (int s = 0; s < AHEAD; s++) {
         const int live = b + s < blocks, ends = live && sub == COUNT - 1;
         __local float* rows = sums + unit % (2 * TURN) * (ROWS * 16);
-        if (live) {
-          const __local float2* by_x = (const __local float2*)xs + sub * BLOCK + tid / 4;
-          UNROLL for (int l = 0; l < LOADS; l++) {
-            const float2 f = by_x[l * STEP];
-            const uint4 q = next[s][l];
-            acc = fma((float4)(bf_hi(q.x), bf_hi(q.y), bf_hi(q.z), bf_hi(q.w)), (float4)(f.y), fma((float4)(bf_lo(q.x), bf_lo(q.y), bf_lo(q.z), bf_lo(q.w)), (float4)(f.x), acc));
-          }
+        if (COUNT > 1) INPUTS_OF(sub)
+        EACH for (int l = 0; l < LOADS; l += 2) {
+          const uint4 q = next[s][l], p = l + 1 < LOADS ? next[s][min(l + 1, LOADS - 1)] : (uint4)(0u);
+          low = mma_16816((uint4)(q.x, q.y, p.x, p.y), by[l / 2], low);
+          high = mma_16816((uint4)(q.z, q.w, p.z, p.w), by[l / 2], high);
         }
         if (b + s + AHEAD < blocks) LOAD_BLOCK(next[s])
         if (ends) {
-#if X_HW == 2
-          UNROLL for (int m = 4; m < 32; m *= 2) acc += (float4)(from_lane(acc.x, m), from_lane(acc.y, m), from_lane(acc.z, m), from_lane(acc.w, m));
-          if (lane < 4) *(__local float4*)(rows + warp * 16 + lane * 4) = acc;
-#else
-          *(__local float4*)(rows + tid * 4) = acc;
-#endif
-          acc = (float4)(0.0f);
+          if (lane % 4 == 0) *(__local float4*)(rows + (warp * 2 + lane / 16) * 16 + lane / 4 % 4 * 4) = lane < 16 ? (float4)(low.x, low.z, high.x, high.z) : (float4)(low.y, low.w, high.y, high.w);
+          low = high = (float4)(0.0f);
         }
         const int complete = ends && unit % TURN == TURN - 1;
         wide_barrier();

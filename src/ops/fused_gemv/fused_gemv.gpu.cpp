@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kItems = 512, kStep = kItems / 4;           // WIDE_WG and STEP of fused_gemv.cl
 constexpr int64_t kMostLoads = 8;                    // LOADS
 constexpr int64_t kMostInputs = 6144;                // PART_X
-constexpr int64_t kMostEach = 12, kMostNumbers = 48; // EACH; times X_PARTS: a work-item's registers
+constexpr int64_t kMostEach = 12, kMostNumbers = 48; // MADE; times X_PARTS: a work-item's registers
 
 int64_t part_lines(const FusedGemv& a) { return FusedGemv::part_inputs(a.inputs(), a.y.rows()) / 2; }
 
@@ -30,7 +30,7 @@ bool whole(const FusedGemv& a, const Blocks& b) {
 }
 bool fits(const FusedGemv& a, const Device& d) {
   // On an Intel GPU some forms spill, and launches are not joined.
-  return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel && a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * a.x.rows() <= kMostNumbers;
+  return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel && a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.round_x && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * a.x.rows() <= kMostNumbers;
 }
 
 void run(const FusedGemv& a, Device& d) {
@@ -42,14 +42,14 @@ void run(const FusedGemv& a, Device& d) {
   const int64_t all = std::max(g.info().phase_groups, g.info().compute_units), groups = std::clamp<int64_t>(all / parts, 1, panels);
   std::string options = "-DINPUT=" + std::to_string(int(a.input));
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
-  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("EACH", each(a)), set("GATED_Y", a.gated_y), set("WHOLE", whole(a, b));
+  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("MADE", each(a)), set("GATED_Y", a.gated_y), set("WHOLE", whole(a, b));
   if (a.gated_y || a.input == FusedGemv::Input::kGated) set("ACT", int(a.act));
   g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, a.x_w, a.from, a.r, a.scale, a.h_w, a.h, a.w, a.bias, a.y,
            int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
            int(bool(a.bias)), int(K), int(a.y.cols()), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), a.limit,
-           a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups), int(a.round_x));
+           a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups));
 }
-const Kernel<FusedGemv> k(Dev::kOpenCl, "wide", 10, fits, run, "bf16 weights with an even number of inputs, at most 6144 of a part or norm");
+const Kernel<FusedGemv> k(Dev::kOpenCl, "wide", 10, fits, run, "bf16 weights and inputs, an even number of them, at most 6144 of a part or norm");
 
 }  // namespace
 }  // namespace xylem
