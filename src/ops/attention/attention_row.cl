@@ -194,18 +194,19 @@ FN uint4 load_beside_v(const __global uint* from, int stored, int odd) {
 #endif
 // The lane's lines of round r: four keys of K at pairs of dimensions, four dimensions of V at pairs of keys. other: the newest key
 // where another work-group may be storing it, else -1.
+#define THERE(n) clamp(n, w->first / 16, max(w->last - 1, w->first) / 16)  // the group that look_up puts in its place
 #define LOAD_K(r)                                                                                                   \
   {                                                                                                                 \
     const int n_ = (r) * (TILE / 16) + key_warp * 2 + lane / 16;                                                    \
     const __global uint* from_ = (const __global uint*)keys_at[n_ % PLACES] + lane / 4 % 4 * 4;                     \
     EACH for (int i = 0; i < LINES; i++)                                                                            \
-      k[i] = load_beside_k(from_ + AT_MOST((k_slice * LINES + i) * 4 + t, PADDED / 2 - 1) * 16, other - n_ * 16 - lane / 4 % 4 * 4); \
+      k[i] = load_beside_k(from_ + AT_MOST((k_slice * LINES + i) * 4 + t, PADDED / 2 - 1) * 16, other - THERE(n_) * 16 - lane / 4 % 4 * 4); \
   }
 #define LOAD_V(r)                                                                                                   \
   EACH for (int i = 0; i < LINES; i++) {                                                                            \
     const int n_ = (r) * (TILE / 16) + v_slice * 2 + i / 2, pair_ = i % 2 * 4 + t;                                  \
     const __global uint* from_ = (const __global uint*)values_at[n_ % PLACES] + lane / 4 % 4 * 4;                   \
-    v[i] = load_beside_v(from_ + AT_MOST(v_warp * 2 + lane / 16, PADDED / 16 - 1) * (8 * a->block_tokens) + pair_ * 16, other >= 0 && other / 2 == n_ * 8 + pair_, other & 1); \
+    v[i] = load_beside_v(from_ + AT_MOST(v_warp * 2 + lane / 16, PADDED / 16 - 1) * (8 * a->block_tokens) + pair_ * 16, other >= 0 && other / 2 == THERE(n_) * 8 + pair_, other & 1); \
   }
 // What nobody sees, even NaN, is zero.
 FN uint4 seen_v(uint4 v, int key, int first, int last) {
