@@ -40,16 +40,6 @@ typedef struct {
   float limit, eps, w_offset, mean, by_groups;  // 1 / k, 1 / groups
 } fused_gemv_args;
 
-#if X_HW == 2
-FN uint4 load_weights(const __global uint4* p) {  // stays before the wait
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-  return v;
-}
-#else
-#define load_weights(p) LD4(p)
-#endif
-
 #if INPUT == 2
 // Of all work-items; part is free again behind a barrier.
 #if X_HW == 2
@@ -105,7 +95,7 @@ FN float sum_rows(const __local float* rows, int lane, PHASE_ARGS fused_gemv_arg
   {                                                                                                                    \
     const int line_ = first_line + next_sub * BLOCK + warp_line + half_line;                                           \
     const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + lane / 4 % 4;                \
-    EACH for (int l = 0; l < LOADS; l++) to[l] = load_weights(panel_ + (WHOLE ? line_ + l * 4 : min(line_ + l * 4, lines - 1)) * 4); \
+    EACH for (int l = 0; l < LOADS; l++) to[l] = stream_16(panel_ + (WHOLE ? line_ + l * 4 : min(line_ + l * 4, lines - 1)) * 4); \
     if (++next_sub == COUNT) next_sub = 0, next_unit++;                                                                \
   }
 // What the halves of the warp's lines of a block are multiplied with.

@@ -29,16 +29,6 @@ typedef struct {
   int rows, n, k, route; ulong ids, order, tasks; int run_panels, parts, part_chunks; long part_stride; ulong sums, counters;
 } matmul_skinny_args;
 
-#if X_HW == 2
-FN uint2 stream_8(const __global uchar* p) {  // of what is read once
-  uint a, b;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(a), "=r"(b) : "l"(p));
-  return (uint2)(a, b);
-}
-#else
-FN uint2 stream_8(const __global uchar* p) { return *(const __global uint2*)p; }
-#endif
-
 // A work-group's panels [panel, end) over one part of K.
 typedef struct {
   int4 task;

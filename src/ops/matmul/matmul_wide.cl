@@ -30,16 +30,10 @@ typedef struct {
 } matmul_wide_args;
 
 #if X_HW == 2
-FN uint2 wide_stream(const __global uchar* p) {  // of what is read once
-  uint a, b;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(a), "=r"(b) : "l"(p));
-  return (uint2)(a, b);
-}
 #define wide_group_barrier() wide_barrier()  // for memory of all kinds
 #define wide_loads_first() asm volatile("bar.warp.sync 0xffffffff;" ::: "memory")  // those before this are not put off until they are used
 #define wide_prefetch(p) asm volatile("prefetch.global.L2 [%0];" :: "l"(p) : "memory")  // a line of 128 bytes
 #else
-FN uint2 wide_stream(const __global uchar* p) { return *(const __global uint2*)p; }
 #define wide_loads_first()
 #define wide_prefetch(p)
 #define wide_group_barrier() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
@@ -140,8 +134,8 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
 #endif
 #define WIDE_STEP(d, s)                                           \
   if ((s) < count) {                                              \
-    w[d][2 * (s)] = wide_stream(next + WIDE_LINE(s, 0));          \
-    w[d][2 * (s) + 1] = wide_stream(next + WIDE_LINE(s, 1));      \
+    w[d][2 * (s)] = stream_8(next + WIDE_LINE(s, 0));          \
+    w[d][2 * (s) + 1] = stream_8(next + WIDE_LINE(s, 1));      \
   }
 #define WIDE_RUN(i)                                                                                         \
   {                                                                                                         \
