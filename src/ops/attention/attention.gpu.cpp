@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -121,7 +122,7 @@ const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, [](const Attention
 void run_decode(const Attention& a, Device& d) {
   check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
-  constexpr int64_t kHeads = 8, kBundle = 8;  // HEADS, BUNDLE
+  constexpr int64_t kHeads = AttentionParts::kHeads, kBundle = 8;  // HEADS, BUNDLE
   OpenClDevice& g = gpu(d);
   const KvCache& c = a.cache;
   const int64_t heads = a.q.dim[1], group = heads / c.kv_heads, pd = c.padded_dim(), p = pack_width(c.pool.dtype);
@@ -132,22 +133,14 @@ void run_decode(const Attention& a, Device& d) {
   // One wave of the work-groups that run at the same time, or several with little left over.
   const int64_t slots = std::max(2 * g.info().compute_units, 64), rounds = (keys + tile - 1) / tile + 1;
   const int64_t most = slots / units * units * 10 >= slots * 9 ? slots / units : 4 * slots / units;
-  const int64_t slot_floats = kHeads * (pd + 2 * 2), room = (kPartialBytes / 4) / (units * slot_floats);
+  const int64_t room = (kPartialBytes / 4) / (units * AttentionParts::floats(pd));
   const int64_t parts = std::max<int64_t>(1, std::min({most, dims <= 128 ? rounds : std::max((rounds + 1) / 2, std::min<int64_t>(rounds, kBundle)), room}));
-  int64_t unit_counters = 0;
-  for (int64_t i = parts; i > 1;) i = (i + kBundle - 1) / kBundle, unit_counters += i;
-  float *o = nullptr, *largest = nullptr;
-  void* counters = nullptr;
-  if (parts > 1) {
-    o = static_cast<float*>(g.scratch(size_t(units * parts * slot_floats) * 4));
-    counters = g.counters(size_t(units * unit_counters));
-    if (!o || !counters) return;  // a dry pass
-    largest = o + units * parts * kHeads * pd;
-  }
-  g.launch(g.kernel("attention_decode.cl", "attention_decode", "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims)),
+  const std::optional<AttentionParts> of = AttentionParts::of(g, units, parts, pd, kBundle);
+  if (!of) return;
+  g.launch(g.kernel("attention_decode.cl", "attention_decode", "-DDIMS=" + std::to_string(dims) + " -DEXACT=" + std::to_string(c.dim == dims && reinterpret_cast<uintptr_t>(a.y.data) % 16 == 0)),
            {{size_t(a.q.dim[0]), size_t(head_groups), size_t(parts)}, 256}, a.q, Rows(a.q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table,
-           a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, o, largest, counters, int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd),
-           a.scale, a.window, int(parts), int(head_groups), int(unit_counters), int(units));
+           a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, of->o, of->largest, static_cast<void*>(of->counters), int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd),
+           a.scale, a.window, int(parts), int(head_groups), int(of->unit_counters), int(units));
 }
 bool has_decode(const Attention& a, const Device& d) {
   return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
@@ -157,6 +150,17 @@ const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, has_decode, run_decod
 }  // namespace
 
 const AttentionForm kAttentionVector{fits, run_vector}, kAttentionMatrix{has_matrix, run_matrix}, kAttentionMma{has_mma, run_mma};
+
+std::optional<AttentionParts> AttentionParts::of(OpenClDevice& g, int64_t units, int64_t parts, int64_t padded_dim, int64_t bundle) {
+  AttentionParts p;
+  for (int64_t i = parts; i > 1;) i = (i + bundle - 1) / bundle, p.unit_counters += i;
+  if (parts == 1) return p;
+  p.o = static_cast<float*>(g.scratch(size_t(units * parts * floats(padded_dim)) * 4));
+  p.counters = g.counters(size_t(units * p.unit_counters));
+  if (!p.o || !p.counters) return std::nullopt;
+  p.largest = p.o + units * parts * kHeads * padded_dim;
+  return p;
+}
 
 void check_attention(const Attention& a, const Tensor& q) {
   const KvCache& c = a.cache;

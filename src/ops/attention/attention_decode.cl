@@ -136,86 +136,12 @@ FN uint load_pair(const __global float* x, int i, int n, int real) {
   const float lo = x[AT_MOST(i, n - 1)], hi = x[AT_MOST(i + 1, n - 1)];
   return bf_pair(real && i < n ? lo : 0.0f, real && i + 1 < n ? hi : 0.0f);
 }
-FN int y_aligned(PHASE_ARGS attention_decode_args* a) { return DIM % 4 == 0 && (a->y & 15) == 0; }
-FN void store_4(float4 v, int d, int n, int aligned, __global float* y) {
-  if (aligned && d + 4 <= n) {
-    *(__global float4*)(y + d) = v;
-  } else {
-    if (d < n) y[d] = v.x;
-    if (d + 1 < n) y[d + 1] = v.y;
-    if (d + 2 < n) y[d + 2] = v.z;
-    if (d + 3 < n) y[d + 3] = v.w;
-  }
-}
-// What a head's values are multiplied with in the end. most and sink as exponents of 2.
-FN float last_factor(float most, float sum, float sink) {
-  const float both = fmax(most, sink), f = native_exp2(most - both);
-  return native_divide(f, sum * f + native_exp2(sink - both));
-}
-FN float sink_of(PHASE_ARGS attention_decode_args* a, int head) { return a->has_sinks ? ((const __global float*)a->sinks)[head] * LOG2E : -INFINITY; }
-FN __global float* y_of(PHASE_ARGS attention_decode_args* a, const __local Work* w, int head) {
-  return (__global float*)a->y + ((long)w->token * a->heads + w->head + head) * DIM;
-}
-
-// Largest scores and sums of the parts of a work-group's keys and heads. Those of merged parts are elsewhere than those that are
-// merged, so that nobody waits in between.
-FN __global float2* scores_of(PHASE_ARGS attention_decode_args* a, const __local Work* w, int part, int merged) {
-  return (__global float2*)a->part_ml + (((long)merged * a->units + w->unit) * a->max_parts + part) * HEADS;
-}
-// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y. merged: what they are.
-FN void merge_bundle(PHASE_ARGS attention_decode_args* a, const __local Work* w, int first, int step, int n, int all, int merged) {
-  const int quads = PADDED / 4;
-  __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
-  const __global float2* ml = scores_of(a, w, first, merged);
-  const long o_step = (long)step * HEADS * PADDED;
-  const int ml_step = step * HEADS;
-  for (int i = (int)get_local_id(0); i < w->heads * quads; i += WG) {
-    const int head = i / quads, d = (i - head * quads) * 4;
-    float2 of[BUNDLE];
-    float4 v[BUNDLE];
-    UNROLL for (int j = 0; j < BUNDLE; j++) {
-      const int from = min(j, n - 1);
-      of[j] = ml[from * ml_step + head];
-      v[j] = *(const __global float4*)(o + from * o_step + head * PADDED + d);
-    }
-    float most = of[0].x;
-    UNROLL for (int j = 1; j < BUNDLE; j++) most = fmax(most, of[j].x);
-    float sum = 0.0f;
-    float4 total = (float4)(0.0f);
-    UNROLL for (int j = 0; j < BUNDLE; j++) {
-      const float f = j < n ? native_exp2(of[j].x - most) : 0.0f;
-      sum = fma(f, of[j].y, sum);
-      total = fma(v[j], (float4)(f), total);
-    }
-    if (all) {
-      store_4(total * last_factor(most, sum, sink_of(a, w->head + head)), d, DIM, y_aligned(a), y_of(a, w, head));
-    } else {
-      *(__global float4*)(o + head * PADDED + d) = total;
-      if (d == 0) scores_of(a, w, first, !merged)[head] = (float2)(most, sum);
-    }
-  }
-}
-// Whoever comes last of a bundle merges it, and takes part in the next larger ones.
-FN void merge(PHASE_ARGS attention_decode_args* a, const __local Work* w, int live, __local int* flag) {
-  volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
-  int index = w->part, count = w->parts, step = 1, merged = 0, go = live && count > 1;
-  while (go) {
-    const int bundle = index / BUNDLE, n = min(BUNDLE, count - bundle * BUNDLE);
-    group_barrier();
-    if (get_local_id(0) == 0) {
-      *flag = count_arrival(counter + bundle) == n - 1;
-      if (*flag) counter[bundle] = 0;
-    }
-    group_barrier();
-    go = *flag;
-    if (go) {
-      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged);
-      count = (count + BUNDLE - 1) / BUNDLE;
-      counter += count, index = bundle, step *= BUNDLE, merged = !merged;
-      go = count > 1;
-    }
-  }
-}
+#define PARTS_ARGS attention_decode_args
+#define ITEM (int)get_local_id(0)
+#define ITEMS WG
+#define PARTS_BARRIER() group_barrier()
+#define AT_ONCE BUNDLE
+#include "attention_parts.clh"
 
 // 16 bytes of each of the lane's lines.
 #define LOAD_K(r)                                                                                                                             \
@@ -379,7 +305,7 @@ FN void attention_decode_body(PHASE_ARGS attention_decode_args* a, Groups groups
             if (d < PADDED) *(__global float4*)((__global float*)a->part_o + (slot + head) * PADDED + d) = x;
           } else if (head < w->heads) {
             const float2 of = most_sum[head];
-            store_4(x * last_factor(of.x, of.y, sink_of(a, w->head + head)), d, DIM, y_aligned(a), y_of(a, w, head));
+            store_4(x * last_factor(a, w, head, of.x, of.y), d, DIM, y_aligned(a), y_of(a, w, head));
           }
         }
       }

@@ -213,83 +213,11 @@ FN uint4 seen_v(uint4 v, int key, int first, int last) {
   return v & (uint4)((key >= first && key < last ? 0xffffu : 0u) | (key + 1 >= first && key + 1 < last ? 0xffff0000u : 0u));
 }
 
-FN void store_4(float4 v, int d, int n, __global float* y) {
-#if EXACT
-  *(__global float4*)(y + d) = v;
-#else
-  if (d < n) y[d] = v.x;
-  if (d + 1 < n) y[d + 1] = v.y;
-  if (d + 2 < n) y[d + 2] = v.z;
-  if (d + 3 < n) y[d + 3] = v.w;
-#endif
-}
-// What a head's values are multiplied with in the end: over the sum of all exponents, of which `most` is the largest, as exponents of 2.
-FN float last_factor(PHASE_ARGS attention_row_args* a, const __local Work* w, int head, float most, float sum) {
-  const float sink = a->has_sinks ? ((const __global float*)a->sinks)[w->head + head] * LOG2E : -INFINITY, both = fmax(most, sink), f = native_exp2(most - both);
-  return native_divide(f, sum * f + native_exp2(sink - both));
-}
-FN __global float* y_of(PHASE_ARGS attention_row_args* a, const __local Work* w, int head) { return (__global float*)a->y + ((long)w->token * a->heads + w->head + head) * DIM; }
-// Largest scores and sums of a part's heads. Those of merged parts are elsewhere than those that are merged, so that nobody waits
-// in between.
-FN __global float2* scores_of(PHASE_ARGS attention_row_args* a, const __local Work* w, int part, int merged) {
-  return (__global float2*)a->part_ml + (((long)merged * a->units + w->unit) * a->max_parts + part) * HEADS;
-}
-// Adds up parts `first`, first + step ... (n of them) into the first one, or where they are all, into y. merged: what they are.
-FN void merge_bundle(PHASE_ARGS attention_row_args* a, const __local Work* w, int first, int step, int n, int all, int merged) {
-  const int quads = PADDED / 4;
-  __global float* o = (__global float*)a->part_o + (w->unit * a->max_parts + first) * HEADS * PADDED;
-  const __global float2* ml = scores_of(a, w, first, merged);
-  for (int i = wide_item(); i < w->heads * quads; i += WIDE_WG) {
-    const int head = i / quads, d = (i - head * quads) * 4;
-    float most = -INFINITY, sum = 0.0f;
-    float4 total = (float4)(0.0f);
-    for (int begin = 0; begin < n; begin += AT_ONCE) {
-      float2 of[AT_ONCE];
-      float4 v[AT_ONCE];
-      UNROLL for (int j = 0; j < AT_ONCE; j++) {
-        const int from = min(begin + j, n - 1) * step;
-        of[j] = ml[from * HEADS + head];
-        v[j] = *(const __global float4*)(o + (long)from * (HEADS * PADDED) + head * PADDED + d);
-      }
-      float largest = most;
-      UNROLL for (int j = 0; j < AT_ONCE; j++) largest = fmax(largest, of[j].x);
-      const float before = native_exp2(most - largest);
-      sum *= before, total *= before, most = largest;
-      UNROLL for (int j = 0; j < AT_ONCE; j++) {
-        const float f = begin + j < n ? native_exp2(of[j].x - most) : 0.0f;
-        sum = fma(f, of[j].y, sum);
-        total = fma(v[j], (float4)(f), total);
-      }
-    }
-    if (all) {
-      store_4(total * last_factor(a, w, head, most, sum), d, DIM, y_of(a, w, head));
-    } else {
-      *(__global float4*)(o + head * PADDED + d) = total;
-      if (d == 0) scores_of(a, w, first, !merged)[head] = (float2)(most, sum);
-    }
-  }
-}
-// Whoever comes last of a bundle merges it, and takes part in the next larger ones.
-FN void merge(PHASE_ARGS attention_row_args* a, const __local Work* w, int live, __local int* flag) {
-  volatile __global int* counter = (volatile __global int*)a->counters + w->unit * a->unit_counters;
-  int index = w->part, count = w->parts, step = 1, merged = 0, go = live && count > 1;
-  while (go) {
-    const int bundle = index / BUNDLE, n = min(BUNDLE, count - bundle * BUNDLE);
-    wide_memory_barrier();
-    if (wide_item() == 0) {
-      *flag = count_arrival(counter + bundle) == n - 1;
-      if (*flag) counter[bundle] = 0;
-    }
-    wide_memory_barrier();
-    go = *flag;
-    if (go) {
-      merge_bundle(a, w, bundle * BUNDLE * step, step, n, count <= BUNDLE, merged);
-      count = (count + BUNDLE - 1) / BUNDLE;
-      counter += count, index = bundle, step *= BUNDLE, merged = !merged;
-      go = count > 1;
-    }
-  }
-}
+#define PARTS_ARGS attention_row_args
+#define ITEM wide_item()
+#define ITEMS WIDE_WG
+#define PARTS_BARRIER() wide_memory_barrier()
+#include "attention_parts.clh"
 
 FN void attention_row_body(PHASE_ARGS attention_row_args* a, Groups groups, __local float* mem, Wait wait) {
   __local float* part = mem;
@@ -450,7 +378,7 @@ FN void attention_row_body(PHASE_ARGS attention_row_args* a, Groups groups, __lo
         float4 x = h ? (float4)(o[0].y, o[0].w, o[1].y, o[1].w) : (float4)(o[0].x, o[0].z, o[1].x, o[1].z);
         UNROLL for (int s = 1; s < V_SLICES; s++) x += *(const __local float4*)(part + ((s - 1) * HEADS + of) * DIMS + v_d);
         x *= (float4)(last[of]);
-        if (of < w->heads && w->parts == 1) store_4(x, v_d, DIM, y_of(a, w, of));
+        if (of < w->heads && w->parts == 1) store_4(x, v_d, DIM, y_aligned(a), y_of(a, w, of));
         else if (of < w->heads && v_d < PADDED) *(__global float4*)((__global float*)a->part_o + ((w->unit * a->max_parts + w->part) * HEADS + of) * PADDED + v_d) = x;
       }
     }

@@ -10,7 +10,7 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kHeads = 8, kBundle = 16;  // HEADS, BUNDLE
+constexpr int64_t kHeads = AttentionParts::kHeads, kBundle = 16;  // HEADS, BUNDLE
 constexpr int64_t kItems = 512;              // WIDE_WG
 constexpr int64_t kPartialBytes = int64_t(64) << 20;
 
@@ -34,18 +34,10 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window);
   // One work-group a compute unit, which has no room for a second one.
-  const int64_t slot_floats = kHeads * (pd + 2 * 2), room = kPartialBytes / 4 / (units * slot_floats), slots = std::max(g.info().compute_units, 32);
+  const int64_t room = kPartialBytes / 4 / (units * AttentionParts::floats(pd)), slots = std::max(g.info().compute_units, 32);
   const int64_t parts = std::max<int64_t>(1, std::min({slots / units, (keys + tile - 1) / tile + 1, room}));
-  int64_t unit_counters = 0;
-  for (int64_t i = parts; i > 1;) i = (i + kBundle - 1) / kBundle, unit_counters += i;
-  float *o = nullptr, *largest = nullptr;
-  void* counters = nullptr;
-  if (parts > 1) {
-    o = static_cast<float*>(g.scratch(size_t(units * parts * slot_floats) * 4));
-    counters = g.counters(size_t(units * unit_counters));
-    if (!o || !counters) return;  // a dry pass
-    largest = o + units * parts * kHeads * pd;
-  }
+  const std::optional<AttentionParts> of = AttentionParts::of(g, units, parts, pd, kBundle);
+  if (!of) return;
   const QkvStore none, &s = store ? *store : none;
   const int64_t p = pack_width(c.pool.dtype);
   // Kinds of heads whose norm has no weights read others'.
@@ -57,8 +49,8 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   set("DIMS", dims), set("EXACT", c.dim == dims && reinterpret_cast<uintptr_t>(a.y.data) % 16 == 0), set("EARLY", store != nullptr), set("WEIGHTED", bool(*any)), set("TURNED", s.pairs() > 0);
   g.launch(g.kernel("attention_row.cl", "attention_row", options.substr(1)),
            {{size_t(rows), size_t(groups), size_t(parts)}, size_t(kItems)}, q, Rows(q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0],
-           a.cu_q, a.kv_len, a.sinks, a.y, o, largest, counters, int(bool(a.sinks)), c.block_tokens, int(rows), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts),
-           int(groups), int(unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
+           a.cu_q, a.kv_len, a.sinks, a.y, of->o, of->largest, static_cast<void*>(of->counters), int(bool(a.sinks)), c.block_tokens, int(rows), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts),
+           int(groups), int(of->unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
            int(s.q_norm.on) | int(s.k_norm.on) << 1 | int(s.v_norm.on) << 2, int(bool(s.q_norm.w)) | int(bool(s.k_norm.w)) << 1 | int(bool(s.v_norm.w)) << 2, int(s.pairs()),
            int(s.interleaved), s.eps, s.w_offset);
 }
