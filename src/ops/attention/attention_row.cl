@@ -1,9 +1,9 @@
-// FusedAttention (fused_attention.h), and Attention of one query a row, over a bf16 cache, for few rows: little code, which a work-group
-// runs once, and all of a round's keys on their way before the query is there. A work-group takes up to HEADS heads of a kv head and
-// some rounds of TILE keys. Scores: a warp has 32 keys and a slice of the dimensions; softmax: a head; values: 32 dimensions and a slice of the
-// keys. Heads come as they left their product; a warp norms and rotates a head of Q, or the newest key, or its V, which are in no
-// cache yet: they begin the softmax, and the rounds are of the cache alone. Parts of a row's keys are merged by the work-group
-// that comes last of up to BUNDLE, and what that makes of them again.
+// FusedAttention (fused_attention.h), and Attention of one query a row, over a bf16 cache, for few rows: little code, which a
+// work-group runs once, and all of a round's keys on their way before the query is there. A work-group takes up to HEADS heads of a
+// kv head and some rounds of TILE keys. Scores: a warp has 32 keys and a slice of the dimensions; softmax: a head; values: 32
+// dimensions and a slice of the keys. Heads come as they left their product; a warp norms and rotates a head of Q, or the newest
+// key, or its V, which are in no cache yet: they begin the softmax, and the rounds are of the cache alone. Parts of a row's keys are
+// merged by the work-group that comes last of up to BUNDLE, and what that makes of them again.
 //   DIMS   the padded dimension, rounded up to 64, 128, 256 or 512
 //   EXACT  the dimension is that, and y aligned to 16 bytes
 //   EARLY  the cache is as calls before the last one left it: its first keys are asked for before the query is there
@@ -38,8 +38,8 @@
 
 // In local memory, in floats: scores of slices of the dimensions [slice][head][PITCH], at the end values of slices of keys
 // [slice][head][DIMS]; queries [head][Q_PITCH] and probabilities [head][PROB_PITCH] as bf16; factors of what was summed up before a
-// round; each head's largest score and sum, and what its values are multiplied with in the end; K and V of the newest key as bf16; where groups of keys are, at the end the newest
-// one's; Work.
+// round; each head's largest score and sum, and what its values are multiplied with in the end; K and V of the newest key as bf16;
+// where groups of keys are, at the end the newest one's; Work.
 #define SCORES (K_SLICES * HEADS * PITCH)
 #define QUERIES (HEADS * Q_PITCH)
 #define PROBS (HEADS * PROB_PITCH)
@@ -117,7 +117,8 @@ FN void find_work(PHASE_ARGS attention_row_args* a, Groups g, int i, __local Wor
       find_part(u, at.z, a->max_parts, least, &p);
       const int parts = max(p.parts, 1), chunks = (a->group + HEADS - 1) / HEADS, chunk = at.y % chunks, kv = at.y / chunks;
       w->unit = (long)at.x * a->head_groups + at.y;
-      w->row = u.row, w->token = u.token, w->live = u.tokens > 0 && at.z < parts, w->part = at.z, w->parts = parts, w->begin = p.begin, w->end = max(p.end, p.begin + (p.parts == 0));  // a round without keys for the first token
+      w->row = u.row, w->token = u.token, w->live = u.tokens > 0 && at.z < parts, w->part = at.z, w->parts = parts;
+      w->begin = p.begin, w->end = max(p.end, p.begin + (p.parts == 0));  // a round without keys for the first token
       w->kv = kv, w->head = kv * a->group + chunk * HEADS, w->heads = min(HEADS, a->group - chunk * HEADS);
       w->first = u.first, w->last = u.end;
       w->newest = at.z == parts - 1 ? newest : -1, w->slot = chunk == 0 ? slot : -1;
@@ -129,15 +130,15 @@ FN void find_work(PHASE_ARGS attention_row_args* a, Groups g, int i, __local Wor
   wide_barrier();
 }
 
-// The numbers of pair j: those that are rotated together, then the rest. (Without branches, as
-// loads between them wait for each other.)
+// The numbers of pair j: those that are rotated together, then the rest. (Without branches, as loads
+// between them wait for each other.)
 FN int2 pair_of(int pairs, int interleaved, int j) {
   const int rest = j >= pairs ? 1 : 0, twice = interleaved && !rest ? 1 : 0;
   return (int2)(j + rest * pairs + twice * j, j + (rest ? DIMS / 2 : twice ? j + 1 : pairs));
 }
-// What a warp makes: 0 a head of Q, 1 K and 2 V of the newest key; -1 nothing.
+// What a warp makes: 0 a head of Q, 1 K and 2 V of the newest key; -1 nothing. (It loads a head of Q all the same: loads in branches
+// are waited for there.)
 FN int task_of(const __local Work* w, int warp) { return warp < w->heads ? 0 : w->newest < 0 || warp > w->heads + 1 ? -1 : 1 + warp - w->heads; }
-// Warps without a task load a head of Q all the same: loads in branches are waited for there.
 // A lane's pairs of a row of DIM numbers, zeros past the end.
 FN void load_head(const __global float* from, PHASE_ARGS attention_row_args* a, int lane, float2* x) {
   const int pairs = a->pairs, interleaved = a->interleaved;
