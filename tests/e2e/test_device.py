@@ -33,8 +33,8 @@ class Device(unittest.TestCase):
     def long_stream(self, server):
         return list(server.events("/generate", {"input_ids": [2, 4], "sampling_params": {"max_new_tokens": 4000, "ignore_eos": True}}))
 
-    def test_goes_on_after_a_failed_allocation(self):
-        with Server(*OPTIONS, env=with_faults("fail_after=3000,code=-4")) as server:
+    def goes_on_after_a_failed_allocation(self, depth):
+        with Server(*OPTIONS, "--pipeline-depth", depth, env=with_faults("fail_after=3000,code=-4")) as server:
             events = self.long_stream(server)
             self.assertGreater(len(events), 3)
             self.assertIn("OpenCL error -4", json.dumps(events[-2:]))
@@ -46,7 +46,13 @@ class Device(unittest.TestCase):
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.1)
             self.assertEqual(len(server.generate([2, 4], 8, sampling={"ignore_eos": True})["output_ids"]), 8)
-            self.assertIn(server.state()["failed_steps"], (1, 2))  # the one that may be in flight beside it counts too
+            return server.state()["failed_steps"]
+
+    def test_goes_on_after_a_failed_allocation(self):
+        self.assertEqual(self.goes_on_after_a_failed_allocation(depth=1), 1)
+
+    def test_goes_on_with_a_step_beside_the_failed_one(self):
+        self.assertIn(self.goes_on_after_a_failed_allocation(depth=2), (1, 2))  # one that was planned upon it counts too
 
     def test_ends_when_the_device_is_lost(self):
         server = Server(*OPTIONS, env=with_faults("fail_after=3000,code=-9999,lose=1")).__enter__()
