@@ -33,8 +33,7 @@ struct Call {
 };
 void run_call(const Launch& l, Device& d) {
   const Call& c = *reinterpret_cast<const Call*>(l.args);
-  GpuProduct p;
-  p.x = c.a.x, p.w = c.a.w, p.bias = c.a.bias, p.y = c.a.y, p.round_x = c.a.round_x, p.rows = int(c.a.x.rows());
+  GpuProduct p = product_of(c.a);
   if (c.gated) p.up = p.x, p.act = Act::kGeluTanh;
   gpu_product(p, c.form, static_cast<OpenClDevice&>(d));
 }

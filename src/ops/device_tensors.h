@@ -1,5 +1,6 @@
 // For tests: tensors in the memory of an OpenCL device.
 #pragma once
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -8,6 +9,12 @@
 #include "device/opencl/opencl_device.h"
 
 namespace xylem {
+
+inline double nmse(const std::vector<float>& got, const std::vector<float>& want) {
+  double err = 0, ref = 0;
+  for (size_t i = 0; i < want.size(); i++) err += std::pow(double(got[i]) - want[i], 2), ref += std::pow(double(want[i]), 2);
+  return err / ref;
+}
 
 class DeviceTensors {
  public:

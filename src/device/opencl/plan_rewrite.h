@@ -14,6 +14,17 @@ inline std::vector<PlanRewrite>& plan_rewrites() {
   static std::vector<PlanRewrite> v;
   return v;
 }
+// Whether tensors share memory, and whether a call touches a tensor's.
+inline bool overlap(const Tensor& a, const Tensor& b) {
+  if (!a || !b) return false;
+  const auto *x = a.as<std::byte>(), *y = b.as<std::byte>();
+  return x < y + b.bytes() && y < x + a.bytes();
+}
+inline bool touches(const Launch& l, const Tensor& memory) {
+  bool any = false;
+  l.tensors(l, [&](const Tensor& t) { any |= overlap(t, memory); });
+  return any;
+}
 struct RegisterPlanRewrite {
   explicit RegisterPlanRewrite(PlanRewrite r) { plan_rewrites().push_back(r); }
 };

@@ -62,8 +62,6 @@ void launch(const Attention& a, OpenClDevice& g, const Grid& n, const char* file
            a.cu_q, a.kv_len, a.limits, a.sinks, int(bool(a.sinks)), a.y, B, n.at_once, heads, group, n.heads_at_once, c.dim, pd, a.window, parts, min_rounds, int(n.heads));
 }
 
-int dims_bucket(const Attention& a) { return std::max(64, int(std::bit_ceil(unsigned(a.cache.padded_dim())))); }
-
 // attention.cl
 void run_vector(const Attention& a, OpenClDevice& g, bool split) {
   check_attention(a, a.q);
@@ -72,7 +70,7 @@ void run_vector(const Attention& a, OpenClDevice& g, bool split) {
   constexpr int64_t kFullDevice = 1024;  // groups
   const bool f32 = a.cache.pool.dtype == DType::kF32;
   const Grid n(a, 1, 8, kFullDevice, split);
-  const int dims = dims_bucket(a);
+  const int dims = dims_bucket(a.cache);
   const int tile = f32 ? (dims <= 64 ? 64 : dims <= 128 ? 32 : 16) : dims <= 128 ? 64 : dims <= 256 ? 32 : 16;  // TILE
   launch(a, g, n, "attention.cl", "-DF32=" + std::to_string(f32) + " -DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims), kGroup, tile);
 }
@@ -85,7 +83,7 @@ void run_matrix(const Attention& a, OpenClDevice& g, bool split) {
   if (a.q.dim[0] == 0) return;
   constexpr int kSubGroups = 8, kTile = 16 * kSubGroups;  // NSG, TILE
   constexpr int64_t kFullDevice = 512;                     // groups
-  const int dims = dims_bucket(a), sub_group = g.info().sub_group;
+  const int dims = dims_bucket(a.cache), sub_group = g.info().sub_group;
   const bool decode = a.q.dim[0] == a.kv_len.numel();
   // As many rows as there are registers for.
   int max_rows = dims <= 128 ? 32 : dims <= 512 ? 16 : 8;
@@ -108,7 +106,7 @@ void run_mma(const Attention& a, OpenClDevice& g, bool split) {
   check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
   constexpr int64_t kFullDevice = 256;  // groups
-  const int dims = dims_bucket(a), warps_rows = dims <= 128 ? 4 : 512 / dims, warps_dims = dims <= 128 ? 1 : dims / 128;
+  const int dims = dims_bucket(a.cache), warps_rows = dims <= 128 ? 4 : 512 / dims, warps_dims = dims <= 128 ? 1 : dims / 128;
   const Grid n(a, 32 * warps_rows, 32 * warps_rows, kFullDevice, split);
   const std::string options = "-DROWS=" + std::to_string(n.rows) + " -DDIMS=" + std::to_string(dims) + " -DWR=" + std::to_string(warps_rows) + " -DWD=" + std::to_string(warps_dims);
   launch(a, g, n, "attention_mma.cl", options, size_t(32 * warps_rows * warps_dims), 32 * warps_dims);
@@ -122,12 +120,12 @@ const Kernel<Attention> mma(Dev::kOpenCl, "mma", 15, has_mma, [](const Attention
 void run_decode(const Attention& a, Device& d) {
   check_attention(a, a.q);
   if (a.q.dim[0] == 0) return;
-  constexpr int64_t kHeads = AttentionParts::kHeads, kBundle = 8;  // HEADS, BUNDLE
+  constexpr int64_t kBundle = 8;  // BUNDLE
   OpenClDevice& g = gpu(d);
   const KvCache& c = a.cache;
   const int64_t heads = a.q.dim[1], group = heads / c.kv_heads, pd = c.padded_dim(), p = pack_width(c.pool.dtype);
-  const int dims = dims_bucket(a), tile = dims <= 128 ? 128 : 16384 / dims;  // DIMS, TILE
-  const int64_t head_groups = c.kv_heads * ((group + kHeads - 1) / kHeads), units = a.q.dim[0] * head_groups;
+  const int dims = dims_bucket(a.cache), tile = dims <= 128 ? 128 : 16384 / dims;  // DIMS, TILE
+  const int64_t head_groups = AttentionParts::head_groups(c, heads), units = a.q.dim[0] * head_groups;
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window + 1);
   // One wave of the work-groups that run at the same time, or several with little left over.
@@ -142,14 +140,16 @@ void run_decode(const Attention& a, Device& d) {
            a.table.stride[0], a.cu_q, a.kv_len, a.sinks, a.y, of->o, of->largest, static_cast<void*>(of->counters), int(bool(a.sinks)), c.block_tokens, int(a.kv_len.numel()), int(heads), int(group), c.dim, int(pd),
            a.scale, a.window, int(parts), int(head_groups), int(of->unit_counters), int(units));
 }
-bool has_decode(const Attention& a, const Device& d) {
-  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
-}
-const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, has_decode, run_decode);
+const Kernel<Attention> decode(Dev::kOpenCl, "decode", 15, takes_decode, run_decode);
 
 }  // namespace
 
 const AttentionForm kAttentionVector{fits, run_vector}, kAttentionMatrix{has_matrix, run_matrix}, kAttentionMma{has_mma, run_mma};
+
+bool takes_decode(const Attention& a, const Device& d) {
+  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
+}
+int dims_bucket(const KvCache& c) { return std::max(64, int(std::bit_ceil(unsigned(c.padded_dim())))); }
 
 std::optional<AttentionParts> AttentionParts::of(OpenClDevice& g, int64_t units, int64_t parts, int64_t padded_dim, int64_t bundle) {
   AttentionParts p;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <string>
 
@@ -10,18 +9,11 @@
 namespace xylem {
 namespace {
 
-constexpr int64_t kHeads = AttentionParts::kHeads, kBundle = 16;  // HEADS, BUNDLE
+constexpr int64_t kBundle = 16;              // BUNDLE
 constexpr int64_t kItems = 512;              // WIDE_WG
 constexpr int64_t kPartialBytes = int64_t(64) << 20;
 
-// Of at most kHeads heads of a kv head.
-int64_t head_groups(const KvCache& c, int64_t heads) { return c.kv_heads * ((heads / c.kv_heads + kHeads - 1) / kHeads); }
-
 }  // namespace
-
-bool takes_attention_row(const Attention& a, const Device& d) {
-  return a.cache.pool.dtype == DType::kBF16 && a.cache.padded_dim() <= 512 && a.q.dim[0] == a.kv_len.numel() && !a.limits && static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel;
-}
 
 void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevice& g) {
   const Tensor& q = store ? store->q : a.q;
@@ -29,8 +21,8 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   const int64_t rows = q.dim[0], heads = q.dim[1];
   if (rows == 0) return;
   const KvCache& c = a.cache;
-  const int64_t group = heads / c.kv_heads, pd = c.padded_dim(), dims = std::max<int64_t>(64, int64_t(std::bit_ceil(unsigned(pd)))), tile = 16384 / dims;  // DIMS, TILE
-  const int64_t groups = head_groups(c, heads), units = rows * groups;
+  const int64_t group = heads / c.kv_heads, pd = c.padded_dim(), dims = dims_bucket(c), tile = 16384 / dims;  // DIMS, TILE
+  const int64_t groups = AttentionParts::head_groups(c, heads), units = rows * groups;
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window);
   // One work-group a compute unit, which has no room for a second one.
@@ -57,7 +49,7 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
 
 namespace {
 // With more work-groups of units attention_decode.cl, two of whose work-groups share a compute unit, keeps more of the memory busy.
-bool few_units(const Attention& a, const Device& d) { return takes_attention_row(a, d) && a.q.dim[0] * head_groups(a.cache, a.q.dim[1]) <= 16; }
+bool few_units(const Attention& a, const Device& d) { return takes_decode(a, d) && a.q.dim[0] * AttentionParts::head_groups(a.cache, a.q.dim[1]) <= 16; }
 const Kernel<Attention> k(Dev::kOpenCl, "row", 16, few_units, [](const Attention& a, Device& d) { launch_attention_row(a, nullptr, gpu(d)); });
 }  // namespace
 

@@ -6,7 +6,6 @@
 
 namespace xylem {
 
-bool takes_attention_row(const Attention& a, const Device& d);
 // store: what makes a's queries, which then are store->q as it comes, and stores the newest keys; or null.
 void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevice& g);
 

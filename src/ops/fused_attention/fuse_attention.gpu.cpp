@@ -5,12 +5,6 @@
 namespace xylem {
 namespace {
 
-// Whether a call touches the memory that an attention call's keys are in.
-bool touches(const Launch& l, const KvCache& c) {
-  bool any = false;
-  l.tensors(l, [&](const Tensor& t) { any |= t && t.data == c.pool.data; });
-  return any;
-}
 bool same_cache(const KvCache& a, const KvCache& b) {
   return a.pool.data == b.pool.data && a.offset == b.offset && a.kv_heads == b.kv_heads && a.dim == b.dim && a.block_tokens == b.block_tokens;
 }
@@ -20,7 +14,7 @@ const RegisterPlanRewrite rewrite([](Plan plan, OpenClDevice& d, std::vector<Buf
   for (size_t i = 0; i < plan.size(); i++) {
     const auto* store = call_of<QkvStore>(plan[i]);
     const auto* attention = i + 1 < plan.size() ? call_of<Attention>(plan[i + 1]) : nullptr;
-    if (store && attention && store->q && store->y.data == attention->q.data && !attention->limits && (!store->k || same_cache(store->cache, attention->cache)) && !(i > 0 && touches(plan[i - 1], attention->cache))) {
+    if (store && attention && store->q && store->y.data == attention->q.data && !attention->limits && (!store->k || same_cache(store->cache, attention->cache)) && !(i > 0 && touches(plan[i - 1], attention->cache.pool))) {
       const FusedAttention fused{*store, *attention};
       if (const auto* kernel = find_kernel(fused, d)) {
         out.push_back(bind(*kernel, fused)), i++;

@@ -1,3 +1,4 @@
+#include "ops/attention/attention_gpu.h"
 #include "ops/attention/attention_row_gpu.h"
 #include "ops/fused_attention/fused_attention.h"
 
@@ -14,7 +15,7 @@ void run(const FusedAttention& f, Device& d) {
 bool fits(const FusedAttention& f, const Device& d) {
   Attention a = f.attention;
   a.q = f.store.q;
-  return a.q.rank == 3 && takes_attention_row(a, d);
+  return a.q.rank == 3 && takes_decode(a, d);
 }
 const Kernel<FusedAttention> k(Dev::kOpenCl, "row", 10, fits, run, "caches of bfloat16 and heads of at most 512 numbers, a query a row");
 

@@ -17,12 +17,6 @@ namespace {
 
 using Input = FusedGemv::Input;
 
-bool overlap(const Tensor& a, const Tensor& b) {
-  if (!a || !b) return false;
-  const auto *x = a.as<std::byte>(), *y = b.as<std::byte>();
-  return x < y + b.bytes() && y < x + a.bytes();
-}
-
 class RowFuser {
  public:
   RowFuser(const Plan& plan, OpenClDevice& d, std::vector<Buffer>& memory)
@@ -86,9 +80,7 @@ class RowFuser {
   }
   bool next_is_norm(size_t i, const Tensor& stream) const {
     for (; i < plan_.size(); i++) {
-      bool touches = false;
-      plan_[i].tensors(plan_[i], [&](const Tensor& t) { touches |= overlap(t, stream); });
-      if (!touches) continue;
+      if (!touches(plan_[i], stream)) continue;
       const auto* n = call_of<ResidualNorm>(plan_[i]);
       return n && n->r.data == stream.data && n->x.rows() == 1 && !n->from;
     }

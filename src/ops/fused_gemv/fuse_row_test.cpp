@@ -13,12 +13,6 @@
 namespace xylem {
 namespace {
 
-double nmse(const std::vector<float>& got, const std::vector<float>& want) {
-  double err = 0, ref = 0;
-  for (size_t i = 0; i < want.size(); i++) err += std::pow(double(got[i]) - want[i], 2), ref += std::pow(double(want[i]), 2);
-  return err / ref;
-}
-
 constexpr int64_t kHidden = 128, kFfn = 1024, kSmall = 64;
 
 class FuseRow : public testing::Test {

@@ -32,6 +32,8 @@ struct GpuProduct {
   int n_tasks = 0;                  // kSorted: the most that there can be
   void* rounded = nullptr;          // rounded_bytes of x's rows; not needed with kAll
 };
+struct MatMul;
+GpuProduct product_of(const MatMul& a);
 // The skinny forms, matrix instructions too: for as few rows as reading weights takes the time.
 void skinny_product(const GpuProduct& p, GpuForm form, OpenClDevice& g);
 // The wide forms: the same for bf16 weights, kAll and at most form_rows, a work-group a compute unit; `up` as well.

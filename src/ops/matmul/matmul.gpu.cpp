@@ -164,9 +164,7 @@ void gpu_product(const GpuProduct& p, GpuForm form, OpenClDevice& g) {
 namespace {
 
 void run(const MatMul& a, Device& d, GpuForm form) {
-  GpuProduct p;
-  p.x = a.x, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.x.rows());
-  gpu_product(p, form, gpu(d));
+  gpu_product(product_of(a), form, gpu(d));
 }
 
 bool mma(const MatMul& a, const Device& d) { return runs_mma(static_cast<const OpenClDevice&>(d).info()) && form_suits(GpuForm::kMmaWide, a.w.dtype, a.round_x); }
@@ -191,4 +189,10 @@ const Kernel<MatMul> mma_kernel(Dev::kOpenCl, "mma", 15, mma, [](const MatMul& a
 const Kernel<MatMul> tile_kernel(Dev::kOpenCl, "tile", 10, nullptr, [](const MatMul& a, Device& d) { run(a, d, GpuForm::kTile); });
 
 }  // namespace
+GpuProduct product_of(const MatMul& a) {
+  GpuProduct p;
+  p.x = a.x, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.x.rows());
+  return p;
+}
+
 }  // namespace xylem

@@ -42,9 +42,7 @@ std::optional<GpuForm> tuned_form(const MatMul& a, const OpenClDevice& d) {
 }
 
 void run_form(const MatMul& a, GpuForm form, Device& d) {
-  GpuProduct p;
-  p.x = a.x, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.x.rows());
-  gpu_product(p, form, gpu(d));
+  gpu_product(product_of(a), form, gpu(d));
 }
 
 const Kernel<MatMul> kernel(

@@ -37,9 +37,7 @@ bool supports(const MatMul& a, const Device& d) {
   return a.x.rows() >= 1 && a.x.rows() <= 16 && runs_mma(info) && form_suits(GpuForm::kWide8, a.w.dtype, a.round_x);
 }
 void run(const MatMul& a, Device& d) {
-  GpuProduct p;
-  p.x = a.x, p.w = a.w, p.bias = a.bias, p.y = a.y, p.round_x = a.round_x, p.rows = int(a.x.rows());
-  gpu_product(p, a.x.rows() <= 8 ? GpuForm::kWide8 : GpuForm::kWide16, gpu(d));
+  gpu_product(product_of(a), a.x.rows() <= 8 ? GpuForm::kWide8 : GpuForm::kWide16, gpu(d));
 }
 const Kernel<MatMul> kernel(Dev::kOpenCl, "wide", 17, supports, run);
 
