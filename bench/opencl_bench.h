@@ -47,7 +47,7 @@ class CommandLine {
   // --device N, opened.
   std::unique_ptr<OpenClDevice> device() {
     int n = 0;
-    take("--device", n);
+    take("--device", n, -1);
     const std::vector<OpenClInfo> all = opencl_devices();
     if (size_t(n) >= all.size()) std::fprintf(stderr, "there is no OpenCL device %d\n", n), std::exit(2);
     auto device = OpenClDevice::open(all[size_t(n)]);
