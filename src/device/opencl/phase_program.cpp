@@ -14,11 +14,19 @@
 namespace xylem {
 namespace {
 
-constexpr size_t kPhaseBytes = 512, kHeadBytes = 16;  // of a phase in memory; before its arguments
+constexpr size_t kPhaseBytes = 512;                    // of a phase in memory
 constexpr size_t kGroup = 256, kWideGroup = 512;       // WG of phase kernels, and of wide ones
 constexpr size_t kMaxLocal = 23 << 10;                // bytes of a team: two have what every device has
 
 size_t teams(const OpenClDevice& d) { return d.info().lanes == LaneMode::kNvidia ? 2 : 1; }  // PHASE_TEAMS
+// Before a phase's arguments, as phase.clh says.
+struct PhaseHead {
+  int32_t kind, range[3], target, last;
+  uint64_t counter, next;
+  int32_t number, none;
+};
+static_assert(sizeof(PhaseHead) == 48);
+
 bool timed() { return std::getenv("XYLEM_PHASE_TIMES") != nullptr; }
 
 bool has_entry(const std::string& text, const char* kind, const std::string& entry) { return text.find(fmt::format("\n{}_KERNEL({},", kind, entry)) != std::string::npos; }
@@ -115,7 +123,7 @@ bool can_join(const OpenClDevice& d, const BoundLaunch& l) {
   cl_ulong local = 0;
   clGetKernelWorkGroupInfo(l.kernel->handle, d.info().id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, nullptr);
   const bool wide = l.range.group_size == kWideGroup && teams(d) == 2;
-  return local <= (wide ? 2 : 1) * kMaxLocal && l.arguments.size() + kHeadBytes <= kPhaseBytes && (wide || l.range.group_size == kGroup) &&
+  return local <= (wide ? 2 : 1) * kMaxLocal && l.arguments.size() + sizeof(PhaseHead) <= kPhaseBytes && (wide || l.range.group_size == kGroup) &&
          l.range.groups[0] * l.range.groups[1] * l.range.groups[2] < (size_t(1) << 30);
 }
 
@@ -139,19 +147,25 @@ void add_phases(OpenClDevice& d, BoundPlan& plan, const Phases& p, const std::ve
   const size_t count = end - begin;
   // After the phases the counter, and room for clocks.
   std::vector<std::byte> bytes(count * kPhaseBytes + 64 + (timed() ? (count + 1) * sizeof(uint64_t) : 0));
-  for (size_t i = 0; i < count; i++) {
-    const BoundLaunch& l = launches[begin + i];
-    const int32_t head[4] = {int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()), int32_t(l.range.groups[0]), int32_t(l.range.groups[1]),
-                             int32_t(l.range.groups[2])};
-    static_assert(sizeof head == kHeadBytes);
-    std::memcpy(bytes.data() + i * kPhaseBytes, head, sizeof head);
-    std::memcpy(bytes.data() + i * kPhaseBytes + kHeadBytes, l.arguments.data(), l.arguments.size());
-  }
   Buffer& memory = plan.own(Buffer(d, bytes.size()));
   cl_kernel k = d.new_kernel(p.program, "phases");
   if (!memory || !k) return d.check(CL_OUT_OF_RESOURCES, "allocating a phase program");
+  const uint64_t begin_of = reinterpret_cast<uint64_t>(memory.data());
+  for (size_t i = 0; i < count; i++) {
+    const BoundLaunch& l = launches[begin + i];
+    const PhaseHead head = {.kind = int32_t(std::find(p.kernels.begin(), p.kernels.end(), l.kernel) - p.kernels.begin()),
+                            .range = {int32_t(l.range.groups[0]), int32_t(l.range.groups[1]), int32_t(l.range.groups[2])},
+                            .target = int32_t(i) * d.info().phase_groups,
+                            .last = i + 1 == count,
+                            .counter = begin_of + count * kPhaseBytes,
+                            .next = begin_of + (i + 1) * kPhaseBytes,
+                            .number = int32_t(i),
+                            .none = 0};
+    std::memcpy(bytes.data() + i * kPhaseBytes, &head, sizeof head);
+    std::memcpy(bytes.data() + i * kPhaseBytes + sizeof head, l.arguments.data(), l.arguments.size());
+  }
   d.copy_in(memory.data(), bytes.data(), bytes.size());
-  d.bind_arguments(k, memory.data(), int(count), static_cast<void*>(static_cast<std::byte*>(memory.data()) + count * kPhaseBytes));
+  d.bind_arguments(k, memory.data(), int(count));
   d.allow_all_memory(k);
   plan.add(k, {{size_t(d.info().phase_groups), 1, 1}, kGroup * teams(d)});
   if (!timed()) return;
@@ -189,39 +203,43 @@ Result<std::string> phase_source(const std::vector<const GpuKernel*>& kernels) {
     out += text;
     out += fmt::format("enum {{ {0}most_floats = (int){0}{1}_floats > (int){2} ? (int){0}{1}_floats : (int){2} }};\n", prefix, kernels[i]->entry, largest);
     largest = prefix + "most_floats";
-    cases += fmt::format("      case {}: {}{}_run(head, {}, w); break;\n", i, prefix, kernels[i]->entry, has_entry(text, "WIDE", kernels[i]->entry) ? "all" : "mem");
+    cases += fmt::format("    case {}: {}{}_run(head, all{}); break;\n", i, prefix, kernels[i]->entry, has_entry(text, "WIDE", kernels[i]->entry) ? "" : " + PHASE_TEAM * FLOATS");
   }
   out += fmt::format(R"(
 #ifdef PHASE_TIMES
-FN ulong phase_clock(void) {{ ulong t; asm volatile("mov.u64 %0, %%clock64;" : "=l"(t)); return t; }}
-#define TIME(n) if (phase_item() == 0 && get_group_id(0) == 0) ((volatile __global ulong*)(arrived + 16))[n] = phase_clock();
+FN void phase_time(const __local int* head, int n) {{
+  ulong t;
+  asm volatile("mov.u64 %0, %%clock64;" : "=l"(t));
+  if (phase_item() == 0 && get_group_id(0) == 0) ((volatile __global ulong*)(phase_counter(head) + 16))[n] = t;
+}}
 #else
-#define TIME(n)
+#define phase_time(head, n)
 #endif
 #define FLOATS (({}) + 7) / 8 * 8
 #define QUADS {}
-KERNEL({}) void phases(const __global uchar* program, int count, volatile __global int* arrived) {{
+FN int run_phase(const __local int* head, __local uint4* other, __local float* all) {{
+  if (phase_item() < QUADS && !head[5]) phase_copy(other + phase_item(), (const __global uint4*)*(const __local ulong*)(head + 8) + phase_item());
+  switch (head[0]) {{
+{}  }}
+  phase_copies_wait();
+  phase_time(head, head[10] + 1);
+  return phase_arrive(head);
+}}
+KERNEL({}) void phases(const __global uint4* program, int count) {{
   __local float all[PHASE_TEAMS * FLOATS] __attribute__((aligned(32)));
   __local uint4 own[2 * QUADS];  // this phase, and the next one, which comes while this one runs
-  const __global uint4* from = (const __global uint4*)program + phase_item();
-  if (phase_item() < QUADS) own[phase_item()] = *from;
+  if (phase_item() < QUADS) own[phase_item()] = program[phase_item()];
   barrier(CLK_LOCAL_MEM_FENCE);
-  TIME(0)
-  for (int i = 0; i < count; i++) {{
-    const __local int* head = (const __local int*)(own + (i & 1) * QUADS);
-    Wait w;
-    w.arrived = arrived, w.target = i * (int)get_num_groups(0);
-    if (phase_item() < QUADS && i + 1 < count) phase_copy(own + ((i + 1) & 1) * QUADS + phase_item(), from + (i + 1) * QUADS);
-    __local float* mem = all + PHASE_TEAM * FLOATS;
-    switch (head[0]) {{
-{}    }}
-    phase_copies_wait();
-    phase_arrive(w, (int)get_num_groups(0), i + 1 == count);
-    TIME(i + 1)
+  phase_time((const __local int*)own, 0);
+#if X_HW == 2  // nothing that a counter's register would hold
+  while (!run_phase((const __local int*)own, own + QUADS, all) && !run_phase((const __local int*)(own + QUADS), own, all)) {{
   }}
+#else
+  for (int i = 0; i < count; i++) run_phase((const __local int*)(own + i % 2 * QUADS), own + (i + 1) % 2 * QUADS, all);
+#endif
 }}
 )",
-                     largest, kPhaseBytes / 16, "256 * PHASE_TEAMS", cases);
+                     largest, kPhaseBytes / 16, cases, "256 * PHASE_TEAMS");
   return out;
 }
 
