@@ -6,8 +6,9 @@
 //   GATED_Y  FusedGemv::gated_y: panels come in pairs, of the first and of the second half of the outputs
 //   ACT      an ACT of act.clh, where there is one
 //   WHOLE    parts are whole blocks, and MADE is exact
-//   X_W, H_W which norms there are: barriers in branches are what compilers for CPUs trip over
-//   X_PARTS  of x
+//   X_W, H_W which norms there are. (Known here, since barriers in branches are what compilers for CPUs trip over; on NVIDIA
+//            known when it runs, so that more phases have the same code.)
+//   X_PARTS  of x, at most
 //   LOADS    lines of a work-item and block; COUNT: blocks of a panel's part
 //   MADE     512ths of the inputs that a work-group makes, rounded up: all of them for norms, else those of a part
 #include "phase.clh"
@@ -27,7 +28,13 @@
 #define NORM_FLOATS (X_HW == 2 ? 16 : WIDE_WG + 32)  // of a norm, of which there are two
 #define FLOATS (PART_X / 2 + (SUMS > 2 * NORM_FLOATS ? SUMS : 2 * NORM_FLOATS))
 #define LOCALS (FLOATS + (X_HW == 0 ? WIDE_WG * 8 : 0))
-#define SMALL _Pragma("nounroll")  // rather little code: one warp runs it
+#if X_HW == 2
+#define HAS_X_W a->has_x_w
+#define HAS_H_W a->has_h_w
+#else
+#define HAS_X_W X_W
+#define HAS_H_W H_W
+#endif
 #define EACH_INPUT UNROLL for (int e = 0; e < MADE; e++)
 #define AT(e) (tid + (e) * WIDE_WG)
 #define BELOW(e, n) (WHOLE || AT(e) < (n))
@@ -35,7 +42,7 @@
 typedef struct {
   ulong x, sum, up, x_w, from, r, scale, h_w, h, w, bias, y;
   long x_stride, y_stride;
-  int has_sum, has_scale, has_h, has_bias, k, n, lines, part_lines;
+  int x_parts, has_x_w, has_h_w, has_sum, has_scale, has_h, has_bias, k, n, lines, part_lines;
   int groups, panels_each, panels_more;   // of a part; panels, or pairs of them, of each, and how many have one more
   float limit, eps, w_offset, mean, by_groups;  // 1 / k, 1 / groups
 } fused_gemv_args;
@@ -69,35 +76,55 @@ FN float wide_sum(__local float* part, float x) {
   return (s.x + s.y) + (s.z + s.w);
 }
 #endif
-FN void norm_inputs(float* v, const float* weights, int k, float mean, float eps, __local float* part) {
+FN void norm_inputs(float* v, const float* weights, float offset, int k, float mean, float eps, __local float* part) {
   const int tid = wide_item();
   float s = 0.0f;
   EACH_INPUT s = fma(v[e], v[e], s);
   const float f = rsqrt(wide_sum(part, s) * mean + eps);
-  EACH_INPUT v[e] = BELOW(e, k) ? v[e] * f * weights[e] : 0.0f;
+  EACH_INPUT v[e] = BELOW(e, k) ? v[e] * f * (weights[e] + offset) : 0.0f;
 }
 #endif
-// Output o, at lane of its panel.
-FN float sum_rows(const __local float* rows, int lane, PHASE_ARGS fused_gemv_args* a, int o, int part) {
-  float sum = a->has_bias && part == 0 ? ((const __global float*)a->bias)[o] : 0.0f, more = 0.0f;
-  SMALL for (int r = 0; r < ROWS; r += 8)
-    UNROLL for (int j = 0; j < 8; j += 2) sum += rows[(r + j) * 16 + lane], more += rows[(r + j + 1) * 16 + lane];
-  return sum + more;
+// Of part p, nothing where that is not there. (Loads behind branches wait for each other on NVIDIA.)
+#if X_HW == 2
+FN float load_part(const __global float* x, int p, int parts) {
+  float v;
+  asm volatile("{.reg .pred p; setp.lt.s32 p, %2, %3; mov.f32 %0, 0f00000000; @p ld.global.f32 %0, [%1];}" : "=f"(v) : "l"(x), "r"(p), "r"(parts));
+  return v;
+}
+#else
+FN float load_part(const __global float* x, int p, int parts) { return p < parts ? *x : 0.0f; }
+#endif
+// Output lane % 16 of a panel, of which a warp has each twice.
+FN float sum_rows(const __local float* rows, int lane) {
+#if X_HW == 2
+  float4 sum = (float4)(0.0f);
+  UNROLL for (int r = 0; r < ROWS / 2; r += 4) sum += (float4)(rows[r * 32 + lane], rows[r * 32 + 32 + lane], rows[r * 32 + 64 + lane], rows[r * 32 + 96 + lane]);
+  const float half_ = (sum.x + sum.y) + (sum.z + sum.w);
+  return half_ + from_lane(half_, 16);
+#else
+  float sum = 0.0f;
+  for (int r = 0; r < ROWS; r++) sum += rows[r * 16 + lane % 16];
+  return sum;
+#endif
 }
 
-// The next block of the share. Of pairs, panels of the first half come before those of the second one.
-#if GATED_Y
-#define PANEL_OF(i) ((i) / 2 + (i) % 2 * (a->n / 16))
-#else
-#define PANEL_OF(i) (i)
-#endif
-#define LOAD_BLOCK(to)                                                                                                 \
+// Block `sub` of a panel, whose first line for this lane is at `first`.
+#define LOAD_BLOCK(load, to, first, sub, real)                                                                         \
   {                                                                                                                    \
-    const int line_ = first_line + next_sub * BLOCK + warp_line + half_line;                                           \
-    const __global uint4* panel_ = words + (long)PANEL_OF(begin + next_unit) * lines * 4 + lane / 4 % 4;                \
-    EACH for (int l = 0; l < LOADS; l++) to[l] = stream_16(panel_ + (WHOLE ? line_ + l * 4 : min(line_ + l * 4, lines - 1)) * 4); \
-    if (++next_sub == COUNT) next_sub = 0, next_unit++;                                                                \
+    const __global uint4* from_ = words + (first);                                                                     \
+    EACH for (int l = 0; l < LOADS; l++) to[l] = load(from_ + (WHOLE ? l * 4 : min(l * 4, last_line - (sub) * BLOCK)) * 4, real, to[l]); \
   }
+// The next block of the share. Of pairs, panels of the first half come before those of the second one.
+#define NEXT_BLOCK()                                                                                                   \
+  {                                                                                                                    \
+    if (COUNT > 1 && ++next_sub < COUNT) at += BLOCK * 4;                                                              \
+    else next_sub = 0, at += GATED_Y && (other_half ^= 1) ? to_other : to_next;                                        \
+  }
+// The blocks after the first one, behind the numbers of x: all blocks at once would stand in the way of those, and before that of
+// the counter that work-groups wait for.
+#define LOAD_REST                                                                                                      \
+  wide_barrier();                                                                                                      \
+  UNROLL for (int s = 1; s < AHEAD; s++) LOAD_BLOCK(stream_16_here, next[s], ats[s], subs[s], s < blocks)
 // What the halves of the warp's lines of a block are multiplied with.
 #define INPUTS_OF(sub)                                                                                                 \
   EACH for (int s_ = 0; s_ < STEPS; s_++) {                                                                            \
@@ -111,23 +138,17 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #if X_HW == 0
   __local uint* sgx_ = (__local uint*)(mem + FLOATS);
 #endif
-  const int tid = wide_item(), lane = tid % WARP, warp = tid / WARP, warp_line = warp * (8 * LOADS), half_line = lane / 16 * (4 * LOADS) + lane % 4;
+  const int tid = wide_item(), lane = tid % WARP, warp = tid / WARP, warp_line = warp * (8 * LOADS);
   const int lines = a->lines, groups = a->groups, k = a->k;
   const __global uint4* words = (const __global uint4*)a->w;
   const __global float* x = (const __global float*)a->x;
   const long x_stride = a->x_stride;
-  const int part_inputs = a->part_lines * 2, has_sum = a->has_sum, has_h = a->has_h;
+  const int part_inputs = a->part_lines * 2, x_parts = a->x_parts, has_sum = a->has_sum, has_h = a->has_h;
 #if INPUT == 2
   const __global float* from = (const __global float*)a->from;
 #endif
 #if INPUT == 2
-  float x_w[MADE], h_w[MADE];
-  EACH_INPUT {
-    const int at = WHOLE ? AT(e) : min(AT(e), k - 1);
-    x_w[e] = X_W ? ((const __global float*)a->x_w)[at] + a->w_offset : 1.0f;
-    h_w[e] = H_W ? ((const __global float*)a->h_w)[at] + a->w_offset : 1.0f;
-  }
-  const float scale = a->has_scale ? *(const __global float*)a->scale : 1.0f, mean = a->mean, eps = a->eps;
+  const float mean = a->mean, eps = a->eps, offset = a->w_offset;
 #endif
   for (int i = g.first, first = 1; i < g.count || first; i += g.step, first = 0) {
 #if X_HW == 2
@@ -139,12 +160,28 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     const int mine = min(i, g.count - 1);  // elsewhere whoever has nothing to multiply comes by every barrier all the same
     const int part = (int)(((float)mine + 0.5f) * a->by_groups), share = mine - part * groups, first_line = part * a->part_lines, keeps = share == 0 && i == mine;
     const int begin = TURN * (share * a->panels_each + min(share, a->panels_more)), units = i < g.count ? TURN * (a->panels_each + (share < a->panels_more)) : 0, blocks = units * COUNT;
-    int next_unit = 0, next_sub = 0;
+    const int lane_line = first_line + warp_line + lane / 16 * (4 * LOADS) + lane % 4, last_line = lines - 1 - lane_line;
+    const int to_panel = lines * 4, to_half = GATED_Y ? a->n / 16 * to_panel : 0, back = (COUNT - 1) * BLOCK * 4, to_next = to_panel - to_half - back, to_other = to_half - back;
+    uint at = (uint)(begin / TURN * to_panel + lane_line * 4 + lane / 4 % 4);
+    int next_sub = 0, other_half = 0;
     uint4 next[AHEAD][LOADS];
+    uint ats[AHEAD];
+    int subs[AHEAD];
     UNROLL for (int s = 0; s < AHEAD; s++) {
       UNROLL for (int l = 0; l < LOADS; l++) next[s][l] = (uint4)(0u);
-      if (s < blocks) LOAD_BLOCK(next[s])
+      ats[s] = at, subs[s] = next_sub;
+      NEXT_BLOCK()
     }
+    LOAD_BLOCK(stream_16_if, next[0], ats[0], subs[0], blocks > 0)
+#if INPUT == 2
+    // Nothing is done with them before the wait: the work-group would stand still until they are there.
+    float x_w[MADE], h_w[MADE];
+    EACH_INPUT {
+      const int at_ = WHOLE ? AT(e) : min(AT(e), k - 1);
+      x_w[e] = ((const __global float*)a->x_w)[at_], h_w[e] = ((const __global float*)a->h_w)[at_];
+    }
+    const float loaded_scale = *(const __global float*)a->scale;
+#endif
     if (first) phase_wait(w);
 #ifdef PHASED
     if (!first) wide_barrier();  // what was multiplied last
@@ -154,23 +191,21 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #if INPUT == 2
     {
       float stream[MADE];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, k) ? x[p * x_stride + AT(e)] : 0.0f;
-      EACH_INPUT stream[e] = BELOW(e, k) ? from[AT(e)] : 0.0f;
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = load_part(x + p * x_stride + (WHOLE ? AT(e) : min(AT(e), k - 1)), p, BELOW(e, k) ? x_parts : 0);
+      EACH_INPUT stream[e] = load_part(from + (WHOLE ? AT(e) : min(AT(e), k - 1)), 0, BELOW(e, k));
+      LOAD_REST
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
         if (has_sum && i == 0 && BELOW(e, k)) ((__global float*)a->sum)[AT(e)] = v[e];
       }
-#if X_W
-      norm_inputs(v, x_w, k, mean, eps, sums);
-#endif
+      if (HAS_X_W) norm_inputs(v, x_w, offset, k, mean, eps, sums);
+      const float scale = a->has_scale ? loaded_scale : 1.0f;
       EACH_INPUT {
         v[e] = (v[e] + stream[e]) * scale;
         if (i == 0 && BELOW(e, k)) ((__global float*)a->r)[AT(e)] = v[e];
       }
-#if H_W
-      norm_inputs(v, h_w, k, mean, eps, sums + NORM_FLOATS);
-#endif
+      if (HAS_H_W) norm_inputs(v, h_w, offset, k, mean, eps, sums + NORM_FLOATS);
       EACH_INPUT {
         if (has_h && i == 0 && BELOW(e, k)) ((__global float*)a->h)[AT(e)] = v[e];
         const int at = AT(e) - first_line * 2;
@@ -184,8 +219,9 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     {
       const int from = first_line * 2, inputs = min(k - from, part_inputs);
       float up[MADE];
-      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = BELOW(e, inputs) ? x[p * x_stride + from + AT(e)] : 0.0f;
-      EACH_INPUT up[e] = INPUT == 1 && BELOW(e, inputs) ? ((const __global float*)a->up)[from + AT(e)] : 0.0f;
+      UNROLL for (int p = 0; p < X_PARTS; p++) EACH_INPUT of[p][e] = load_part(x + p * x_stride + from + (WHOLE ? AT(e) : min(AT(e), inputs - 1)), 0, BELOW(e, inputs));
+      EACH_INPUT up[e] = INPUT == 1 ? load_part((const __global float*)a->up + from + (WHOLE ? AT(e) : min(AT(e), inputs - 1)), 0, BELOW(e, inputs)) : 0.0f;
+      LOAD_REST
       EACH_INPUT {
         v[e] = of[0][e];
         UNROLL for (int p = 1; p < X_PARTS; p++) v[e] += of[p][e];
@@ -200,6 +236,8 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #endif
     wide_barrier();
 
+    const int n = a->n, has_bias = a->has_bias && part == 0;
+    __global float* y = (__global float*)a->y + part * a->y_stride;
     uint2 by[STEPS];
     if (COUNT == 1) INPUTS_OF(0)
     float4 low = (float4)(0.0f), high = (float4)(0.0f);  // of outputs 4 n and 4 n + 1, and the two after them
@@ -207,6 +245,7 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
     for (int b = 0; b < blocks; b += AHEAD) {
       UNROLL for (int s = 0; s < AHEAD; s++) {
         const int live = b + s < blocks, ends = live && sub == COUNT - 1;
+        if (X_HW == 2 && !live) continue;
         __local float* rows = sums + unit % (2 * TURN) * (ROWS * 16);
         if (COUNT > 1) INPUTS_OF(sub)
         EACH for (int l = 0; l < LOADS; l += 2) {
@@ -214,20 +253,20 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
           low = mma_16816((uint4)(q.x, q.y, p.x, p.y), by[l / 2], low);
           high = mma_16816((uint4)(q.z, q.w, p.z, p.w), by[l / 2], high);
         }
-        if (b + s + AHEAD < blocks) LOAD_BLOCK(next[s])
+        LOAD_BLOCK(stream_16_if, next[s], at, next_sub, b + s + AHEAD < blocks)
+        NEXT_BLOCK()
         if (ends) {
           if (lane % 4 == 0) *(__local float4*)(rows + (warp * 2 + lane / 16) * 16 + lane / 4 % 4 * 4) = lane < 16 ? (float4)(low.x, low.z, high.x, high.z) : (float4)(low.y, low.w, high.y, high.w);
           low = high = (float4)(0.0f);
         }
-        const int complete = ends && unit % TURN == TURN - 1;
         wide_barrier();
-        const int o = (begin + unit) / TURN * 16 + lane;
-        if (complete && warp == unit / TURN % 16 && lane < 16 && o < a->n) {
-          float sum = sum_rows(rows, lane, a, o + (TURN - 1) * a->n, part);
+        if (ends && unit % TURN == TURN - 1 && warp == unit / TURN % 16) {
+          const int o = (begin + unit) / TURN * 16 + lane % 16;
+          float sum = sum_rows(rows, lane) + (has_bias ? ((const __global float*)a->bias)[min(o, n - 1) + (TURN - 1) * n] : 0.0f);
 #if GATED_Y
-          sum = act_gated(ACT, sum_rows(rows - ROWS * 16, lane, a, o, part), sum, a->limit);
+          sum = act_gated(ACT, sum_rows(rows - ROWS * 16, lane) + (has_bias ? ((const __global float*)a->bias)[o] : 0.0f), sum, a->limit);
 #endif
-          ((__global float*)a->y)[part * a->y_stride + o] = sum;
+          if (lane < 16 && o < n) y[o] = sum;
         }
         if (live && ++sub == COUNT) sub = 0, unit++;
       }

@@ -24,13 +24,15 @@ Blocks blocks_of(int64_t lines) {
 }
 int64_t part_x(const Blocks& b) { return b.loads * b.count * kStep * 2; }
 int64_t each(const FusedGemv& a) { return ((a.input == FusedGemv::Input::kNormed ? a.inputs() : part_x(blocks_of(part_lines(a)))) + kItems - 1) / kItems; }
+// X_PARTS. Phases whose input may come in parts share their code.
+int64_t x_parts(const FusedGemv& a) { return a.input == FusedGemv::Input::kNormed ? std::max<int64_t>(a.x.rows(), 4) : a.x.rows(); }
 bool whole(const FusedGemv& a, const Blocks& b) {
   const int64_t made = a.input == FusedGemv::Input::kNormed ? a.inputs() : part_x(b);
   return a.inputs() == a.y.rows() * part_x(b) && made == each(a) * kItems;
 }
 bool fits(const FusedGemv& a, const Device& d) {
   // On an Intel GPU some forms spill, and launches are not joined.
-  return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel && a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.round_x && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * a.x.rows() <= kMostNumbers;
+  return static_cast<const OpenClDevice&>(d).info().lanes != LaneMode::kIntel && a.w.rank == 2 && a.w.dtype == DType::kBF16 && a.round_x && a.inputs() % 2 == 0 && part_x(blocks_of(part_lines(a))) <= kMostInputs && each(a) <= kMostEach && each(a) * x_parts(a) <= kMostNumbers;
 }
 
 void run(const FusedGemv& a, Device& d) {
@@ -40,12 +42,15 @@ void run(const FusedGemv& a, Device& d) {
   CHECK(fits(a, d) && N < INT32_MAX - 64, K, N, parts);
   const Blocks b = blocks_of(part_lines(a));
   const int64_t all = std::max(g.info().phase_groups, g.info().compute_units), groups = std::clamp<int64_t>(all / parts, 1, panels);
+  // Where there is no norm or scale, other numbers are loaded, and nothing is done with them.
+  const Tensor &x_w = a.x_w ? a.x_w : a.w, &h_w = a.h_w ? a.h_w : a.w, &scale = a.scale ? a.scale : a.w;
   std::string options = "-DINPUT=" + std::to_string(int(a.input));
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
-  set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w)), set("X_PARTS", a.x.rows()), set("LOADS", b.loads), set("COUNT", b.count), set("MADE", each(a)), set("GATED_Y", a.gated_y), set("WHOLE", whole(a, b));
+  set("X_PARTS", x_parts(a)), set("LOADS", b.loads), set("COUNT", b.count), set("MADE", each(a)), set("GATED_Y", a.gated_y), set("WHOLE", whole(a, b));
+  if (g.info().lanes != LaneMode::kNvidia) set("X_W", bool(a.x_w)), set("H_W", bool(a.h_w));
   if (a.gated_y || a.input == FusedGemv::Input::kGated) set("ACT", int(a.act));
-  g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, a.x_w, a.from, a.r, a.scale, a.h_w, a.h, a.w, a.bias, a.y,
-           int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
+  g.launch(g.kernel("fused_gemv.cl", "fused_gemv", options), {{size_t(groups * parts), 1, 1}, size_t(kItems)}, a.x, a.sum, a.up, x_w, a.from, a.r, scale, h_w, a.h, a.w, a.bias, a.y,
+           int64_t(a.x.stride[0]), int64_t(a.y.stride[0]), int(a.x.rows()), int(bool(a.x_w)), int(bool(a.h_w)), int(bool(a.sum)), int(bool(a.scale)), int(bool(a.h)),
            int(bool(a.bias)), int(K), int(a.y.cols()), int(K / 2), int(part_lines(a)), int(groups), int(panels / groups), int(panels % groups), a.limit,
            a.eps, a.w_offset, 1.0f / float(K), 1.0f / float(groups));
 }

@@ -132,11 +132,9 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
   int room = 0;  // to the last line
 #define WIDE_LINE(s, j) min((s) * 512 + (j) * 256, room)
 #endif
-#define WIDE_STEP(d, s)                                           \
-  if ((s) < count) {                                              \
-    w[d][2 * (s)] = stream_8(next + WIDE_LINE(s, 0));          \
-    w[d][2 * (s) + 1] = stream_8(next + WIDE_LINE(s, 1));      \
-  }
+#define WIDE_STEP(d, s, real)                                                                              \
+  w[d][2 * (s)] = stream_8_if(next + WIDE_LINE(s, 0), (s) < count && (real), w[d][2 * (s)]);               \
+  w[d][2 * (s) + 1] = stream_8_if(next + WIDE_LINE(s, 1), (s) < count && (real), w[d][2 * (s) + 1]);
 #define WIDE_RUN(i)                                                                                         \
   {                                                                                                         \
     const int3 at = group_at(gs, i);                                                                        \
@@ -146,10 +144,8 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
     next = (const __global uchar*)a->w + WIDE_PANEL(panel) + (first * 8 + t) * 64 + g * 8;                    \
     WIDE_ROOM                                                                                               \
     EACH for (int d = 0; d < DEPTH; d++) {                                                                  \
-      if (panel + d < end) {                                                                                \
-        EACH for (int s = 0; s < STEPS; s++) WIDE_STEP(d, s)                                                \
-        WIDE_NEXT(d);                                                                                       \
-      }                                                                                                     \
+      EACH for (int s = 0; s < STEPS; s++) { WIDE_STEP(d, s, panel + d < end) }                             \
+      WIDE_NEXT(d);                                                                                         \
     }                                                                                                       \
   }
 #if WHOLE
@@ -202,7 +198,7 @@ FN void matmul_wide_body(PHASE_ARGS matmul_wide_args* a, Groups gs, __local floa
           EACH for (int s = 0; s < STEPS; s++) {
             const uint4 q = (uint4)(w[d][2 * s].x, w[d][2 * s].y, w[d][2 * s + 1].x, w[d][2 * s + 1].y);
             EACH for (int h = 0; h < HALVES; h++) acc[h] = mma_16816(q, b[s][h], acc[h]);
-            if (more) WIDE_STEP(d, s)
+            WIDE_STEP(d, s, more)
           }
           WIDE_NEXT(DEPTH % 2 ? panel + 1 : d);
           EACH for (int h = 0; h < HALVES; h++) {
