@@ -30,6 +30,7 @@ FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local f
     if (X_W) load_row((const __global float*)a->x_w, n, x_w);
     if (Y) load_row((const __global float*)a->y_w0, n, y_w);
   }
+  const float scale = *(const __global float*)a->scale;  // another number where there is none: loads in a branch are waited for there
   phase_wait(wait);
   for (int row = g.first; row < g.count; row += g.step) {
     __global float* stream = (__global float*)a->r + (long)row * a->r_stride;
@@ -57,7 +58,7 @@ FN void residual_norm_body(PHASE_ARGS residual_norm_args* a, Groups g, __local f
     norm_row(s, s, 0, a->s_w, a, part);
 #endif
 #endif
-    const float by = a->has_scale ? *(const __global float*)a->scale : 1.0f;
+    const float by = a->has_scale ? scale : 1.0f;
     EACH_QUAD {
       s[i] = (s[i] + (R_EARLY ? r[i] : load_quad(from, AT(i), n))) * by;
       store_quad(stream, AT(i), n, s[i]);

@@ -32,7 +32,8 @@ void run(const ResidualNorm& a, Device& d) {
   check(a);
   CHECK(a.x.rows() < INT32_MAX && fits(a, d), a.x.rows(), a.x.cols());
   OpenClDevice& g = gpu(d);
-  g.launch(g.kernel("residual_norm.cl", "residual_norm", options(a)), {{size_t(a.x.rows()), 1, 1}, size_t(kGroup)}, a.x, a.z, a.r, a.scale, a.x_w, a.z_w, a.s_w, a.y[0], a.y[1],
+  const Tensor& scale = a.scale ? a.scale : a.x_w ? a.x_w : a.outputs() && a.y_w[0] ? a.y_w[0] : a.x;
+  g.launch(g.kernel("residual_norm.cl", "residual_norm", options(a)), {{size_t(a.x.rows()), 1, 1}, size_t(kGroup)}, a.x, a.z, a.r, scale, a.x_w, a.z_w, a.s_w, a.y[0], a.y[1],
            a.y[2], a.y_w[0], a.y_w[1], a.y_w[2], stride(a.x), stride(a.z), stride(a.r), stride(a.y[0]), stride(a.y[1]), stride(a.y[2]), int(bool(a.scale)), a.outputs(),
            int(a.x.cols()), a.eps, a.w_offset, a.from, stride(a.from));
 }

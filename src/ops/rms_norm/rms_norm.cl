@@ -18,9 +18,11 @@ FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part
 #if EACH
   // Weights are there before the row is, as far as registers allow.
 #define W_EARLY (EACH <= 4)
-#define WEIGHT(i) (a->has_w ? load_quad(weights, AT(i), n) + a->w_offset : (float4)(1.0f))
+#define WEIGHT(i) load_quad(weights, AT(i), n)  // x where there are none: loads in a branch are waited for there
   float4 w[EACH];
   if (W_EARLY && g.first < g.count) EACH_QUAD w[i] = WEIGHT(i);
+  const int has_w = a->has_w;
+  const float offset = a->w_offset;
 #endif
   phase_wait(wait);
   for (int at = g.first; at < g.count; at += g.step) {
@@ -30,7 +32,7 @@ FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part
     float4 v[EACH];
     load_row(x, n, v);
     const float f = row_factor(v, n, a->eps, part);
-    EACH_QUAD store_quad(y, AT(i), n, v[i] * f * (W_EARLY ? w[i] : WEIGHT(i)));
+    EACH_QUAD store_quad(y, AT(i), n, v[i] * f * (has_w ? (W_EARLY ? w[i] : WEIGHT(i)) + offset : (float4)(1.0f)));
 #else
     float sum = 0.0f;
     for (int i = (int)get_local_id(0); i < n; i += WG) sum = fma(x[i], x[i], sum);
