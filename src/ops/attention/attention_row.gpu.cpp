@@ -22,7 +22,7 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   if (rows == 0) return;
   const KvCache& c = a.cache;
   const int64_t group = heads / c.kv_heads, pd = c.padded_dim(), dims = dims_bucket(c), tile = 16384 / dims;  // DIMS, TILE
-  const int64_t groups = AttentionParts::head_groups(c, heads), units = rows * groups;
+  const int64_t groups = AttentionParts::head_groups(c, heads), units = rows * groups, chunks = groups / c.kv_heads;
   int64_t keys = a.table.dim[1] * c.block_tokens;
   if (a.window > 0) keys = std::min<int64_t>(keys, a.window);
   // One work-group a compute unit, which has no room for a second one.
@@ -39,10 +39,21 @@ void launch_attention_row(const Attention& a, const QkvStore* store, OpenClDevic
   std::string options;
   const auto set = [&](const char* name, int64_t v) { options += std::string(" -D") + name + "=" + std::to_string(v); };
   set("DIMS", dims), set("EXACT", c.dim == dims && reinterpret_cast<uintptr_t>(a.y.data) % 16 == 0), set("EARLY", store != nullptr), set("WEIGHTED", bool(*any)), set("TURNED", s.pairs() > 0);
+  if (g.info().phase_groups > 0) {
+    const auto aligned = [](const Tensor& t) {
+      bool yes = reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+      for (int i = 0; i + 1 < t.rank; i++) yes &= t.stride[i] % 4 == 0;
+      return yes;
+    };
+    bool quads = c.dim == dims && !s.interleaved && s.pairs() % 4 == 0;
+    for (const Tensor* t : {&q, &s.k, &s.v, norms[0], norms[1], norms[2], &s.table}) quads &= aligned(*t);
+    set("PAIRS", s.pairs()), set("INTERLEAVED", s.interleaved), set("QUADS", quads);
+  }
   g.launch(g.kernel("attention_row.cl", "attention_row", options.substr(1)),
            {{size_t(rows), size_t(groups), size_t(parts)}, size_t(kItems)}, q, Rows(q), c.pool, c.offset / p, c.pool.stride[0] / p, c.head_elements() / p, a.table, a.table.stride[0],
            a.cu_q, a.kv_len, a.sinks, a.y, of->o, of->largest, static_cast<void*>(of->counters), int(bool(a.sinks)), c.block_tokens, int(rows), int(heads), int(group), c.dim, int(pd), a.scale, a.window, int(parts),
-           int(groups), int(of->unit_counters), int(units), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
+           int(groups), int(of->unit_counters), int(units), int(rows), int(chunks),
+           c.block_tokens / 16, 1.0f / float(rows), 1.0f / float(groups), 1.0f / float(chunks), 16.0f / float(c.block_tokens), 1.0f / float(parts), s.k, s.v, *norms[0], *norms[1], *norms[2], s.table, s.slots, Rows(s.k), Rows(s.v), int(bool(s.k)),
            int(s.q_norm.on) | int(s.k_norm.on) << 1 | int(s.v_norm.on) << 2, int(bool(s.q_norm.w)) | int(bool(s.k_norm.w)) << 1 | int(bool(s.v_norm.w)) << 2, int(s.pairs()),
            int(s.interleaved), s.eps, s.w_offset);
 }
