@@ -236,11 +236,11 @@ FN void fused_gemv_body(PHASE_ARGS fused_gemv_args* a, Groups g, __local float* 
 #endif
     wide_barrier();
 
-    const int n = a->n, has_bias = a->has_bias && part == 0;
-    __global float* y = (__global float*)a->y + part * a->y_stride;
     uint2 by[STEPS];
     if (COUNT == 1) INPUTS_OF(0)
     float4 low = (float4)(0.0f), high = (float4)(0.0f);  // of outputs 4 n and 4 n + 1, and the two after them
+    const int n = a->n, has_bias = a->has_bias && part == 0;
+    __global float* y = (__global float*)a->y + part * a->y_stride;
     int unit = 0, sub = 0;
     for (int b = 0; b < blocks; b += AHEAD) {
       UNROLL for (int s = 0; s < AHEAD; s++) {
