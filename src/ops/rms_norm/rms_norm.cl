@@ -18,10 +18,10 @@ FN void rms_norm_body(PHASE_ARGS rms_norm_args* a, Groups g, __local float* part
 #if EACH
   // Weights are there before the row is, as far as registers allow.
 #define W_EARLY (EACH <= 4)
-#define WEIGHT(i) load_quad(weights, AT(i), n)  // x where there are none: loads in a branch are waited for there
+#define WEIGHT(i) load_quad(weights, AT(i), n_w)
+  const int has_w = a->has_w, n_w = has_w ? n : 0;
   float4 w[EACH];
   if (W_EARLY && g.first < g.count) EACH_QUAD w[i] = WEIGHT(i);
-  const int has_w = a->has_w;
   const float offset = a->w_offset;
 #endif
   phase_wait(wait);

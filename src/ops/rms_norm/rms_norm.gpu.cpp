@@ -20,7 +20,7 @@ void run(const RmsNorm& a, Device& d) {
   OpenClDevice& g = gpu(d);
   const int64_t parts = (a.x.cols() + kQuads - 1) / kQuads, each = parts <= kMaxEach ? parts : 0;
   const std::string options = "-DEACH=" + std::to_string(each) + " -DALIGNED=" + std::to_string(each > 0 && aligned(a));
-  g.launch(g.kernel("rms_norm.cl", "rms_norm", options), {{size_t(a.x.rows()), 1, 1}, kGroup}, a.x, Rows(a.x), a.w ? a.w : a.x, int(bool(a.w)), a.y, Rows(a.y),
+  g.launch(g.kernel("rms_norm.cl", "rms_norm", options), {{size_t(a.x.rows()), 1, 1}, kGroup}, a.x, Rows(a.x), a.w, int(bool(a.w)), a.y, Rows(a.y),
            int(a.x.cols()), a.eps, a.w_offset);
 }
 const Kernel<RmsNorm> k(Dev::kOpenCl, "group", 10, nullptr, run);
